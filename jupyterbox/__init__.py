@@ -1,0 +1,5 @@
+"""Jupyterbox: what is neither a fact nor an operation (settings, commands, the demo box)."""
+
+from jupyterbox.settings import Box, Conda, Environment, Group, Hub, Mirrors, User
+
+__all__ = ["Box", "Conda", "Environment", "Group", "Hub", "Mirrors", "User"]

@@ -1,0 +1,522 @@
+"""What a box shall be: typed settings, built in the inventory file and checked when it loads.
+
+A wrong value is one sentence that names the setting, the value and what is allowed, before
+anything connects. The defaults are the box of the 2020 article "How To Install JupyterHub on a
+Local Server", with its means mended.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pyinfra.api.exceptions import PyinfraError
+
+from jupyterbox.connection import NoDelay
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+MINIFORGE = "https://github.com/conda-forge/miniforge/releases/download/26.7.2-0"
+"""Source of the two installers below and of their `.sha256` files."""
+
+
+class SettingsError(PyinfraError):
+    """A setting with a value that is not allowed; the message is whole sentences, one a line."""
+
+
+def _sentence(model: str, error: ErrorDetails, settings: list[str]) -> str:
+    *parents, last = [str(part) for part in error["loc"]] or [""]
+    field = ".".join(filter(None, [model, *parents, last]))
+    if error["type"] == "extra_forbidden":
+        return f"{model} has no setting {last!r}: it has {', '.join(settings)}."
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{field} is not set: it is needed."
+    if error["type"] == "value_error" and not last:
+        return f"{model}: {message}."
+    return f"{field} is {error['input']!r}: {message[0].lower()}{message[1:]}."
+
+
+class Setting(BaseModel):
+    """A group of settings: unknown names are refused, values do not change once checked.
+
+    Raises:
+        SettingsError: for a name or a value that is not allowed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            name, known = type(self).__name__, list(type(self).model_fields)
+            raise SettingsError(
+                "\n".join(_sentence(name, detail, known) for detail in error.errors())
+            ) from None
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https", "file") or not (parts.netloc or parts.path):
+        raise ValueError("a URL begins with http://, https:// or file://")
+    if "@" in parts.netloc:
+        # It would stand in process lists and in files that every user reads.
+        raise ValueError("a URL carries no user and password; give them in the box's ~/.netrc")
+    return url.rstrip("/")
+
+
+def _check_relative_to_root(path: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+", path) or ".." in path.split("/"):
+        raise ValueError("a path begins with / and has letters, digits and . _ + - between them")
+    return path
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+AbsolutePath = Annotated[str, AfterValidator(_check_relative_to_root)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# What adduser(8) accepts: these names end up in unit names and paths.
+AccountName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+# Also a directory under envs/ and a kernelspec, whose names jupyter_client restricts to these.
+EnvironmentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+# An option in place of a package name would be obeyed by conda or uv.
+PackageSpec = Annotated[str, Field(pattern=r"^[^-\s][^\n]*$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Mirrors(Setting):
+    """Every place that the box fetches from; a site with mirrors of its own names them here.
+
+    Args:
+        apt: the Debian or Ubuntu archive, in place of the box's own sources; `None` leaves them.
+        apt_security: the security archive; by default Debian's `<apt>-security`, Ubuntu's `<apt>`.
+        python: the index for the hub's and the environments' Python packages (PEP 503).
+        npm: the registry for configurable-http-proxy.
+        conda: what stands before a channel's name (conda's `channel_alias`).
+    """
+
+    apt: Url | None = None
+    apt_security: Url | None = None
+    python: Url = "https://pypi.org/simple"
+    npm: Url = "https://registry.npmjs.org"
+    conda: Url = "https://conda.anaconda.org"
+
+
+class Hub(Setting):
+    """JupyterHub itself: where it listens, who may log in, and from which lock it is built.
+
+    Args:
+        lock: a directory with `requirements.txt` (hashes for every package), `package.json` and
+            `package-lock.json`; the versions of everything in a hub release.
+        address: where the public proxy listens; all interfaces by default, as in the article.
+        port: its port.
+        base_url: where the hub begins, for a box behind another web server.
+        default_url: what a user sees after logging in.
+        allowed_users: who may log in. With this and `allowed_groups` empty, any local account may
+            whose uid is `minimum_uid` or above; root and service accounts never.
+        allowed_groups: groups of the box whose members may log in.
+        admins: users with the hub's admin page. They may log in.
+        admin_groups: groups of the box whose members are admins.
+        minimum_uid: the lowest uid that may log in (login.defs' UID_MIN is 1000).
+        extra_config: Python appended to jupyterhub_config.py.
+        proxy_api_port: the proxy's API, on loopback only.
+        hub_port: the hub's API, on loopback only.
+    """
+
+    lock: Path = REPOSITORY / "box/opt/jupyterhub/release"
+    address: str = Field(default="0.0.0.0", pattern=r"^[0-9a-fA-F:.]+$")
+    port: Port = 8000
+    base_url: str = Field(default="/", pattern=r"^/([A-Za-z0-9._~-]+/)*$")
+    default_url: str = Field(default="/lab", pattern=r"^/[^\s\"'\\]*$")
+    allowed_users: list[AccountName] = []
+    allowed_groups: list[AccountName] = []
+    admins: list[AccountName] = []
+    admin_groups: list[AccountName] = []
+    minimum_uid: int = Field(default=1000, ge=1)
+    extra_config: str = ""
+    proxy_api_port: Port = 8001
+    hub_port: Port = 8081
+
+    @field_validator("lock")
+    @classmethod
+    def _lock_is_whole(cls, lock: Path) -> Path:
+        for name in ("requirements.txt", "package.json", "package-lock.json"):
+            if not (lock / name).is_file():
+                raise ValueError(f"a lock is a directory with {name} in it")
+        return lock
+
+    @field_validator("extra_config")
+    @classmethod
+    def _config_parses(cls, config: str) -> str:
+        try:
+            ast.parse(config)
+        except SyntaxError as error:
+            raise ValueError(f"not Python: {error.msg} in line {error.lineno}") from None
+        return config
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Hub:
+        if len({self.port, self.proxy_api_port, self.hub_port}) < 3:
+            raise ValueError(
+                f"port {self.port}, proxy_api_port {self.proxy_api_port} and hub_port "
+                f"{self.hub_port} must be three different ports"
+            )
+        return self
+
+    def lock_file(self, name: str) -> str:
+        """The text of one of the lock's files."""
+        return (self.lock / name).read_text()
+
+
+class Installer(Setting):
+    """A conda installer: a shell script that is run as `bash SCRIPT -b -p ROOT`.
+
+    Args:
+        url: where the box fetches it from.
+        sha256: what it must hash to, in hex; it is not run otherwise.
+    """
+
+    url: Url
+    sha256: Sha256
+
+
+MINIFORGE_INSTALLERS = {
+    "amd64": Installer(
+        url=f"{MINIFORGE}/Miniforge3-26.7.2-0-Linux-x86_64.sh",
+        sha256="281b0ac7d550802efc81af633225a5e6116d29ae72f3ab4eae7168c3931a4c05",
+    ),
+    "arm64": Installer(
+        url=f"{MINIFORGE}/Miniforge3-26.7.2-0-Linux-aarch64.sh",
+        sha256="89b786c8d2c8b0fda7553914c1314ae4ddaa094503802f279377b19ac4463cb2",
+    ),
+}
+
+
+class Conda(Setting):
+    """Where conda comes from and where it looks for packages.
+
+    Args:
+        source: an installer script, or the vendor's `apt` repository (its key is refused by
+            Debian 13's apt since 2026-02, and preflight says so there).
+        installers: the script for each architecture, as dpkg names it; Miniforge by default.
+        root: where conda lives.
+        channels: in order of priority, by name (below `Mirrors.conda`) or by URL.
+        accept_anaconda_terms: accept Anaconda's Terms of Service on behalf of your organisation,
+            which its `defaults` channels ask for.
+    """
+
+    source: Literal["installer", "apt"] = "installer"
+    installers: dict[Literal["amd64", "arm64"], Installer] = MINIFORGE_INSTALLERS  # type: ignore[assignment]
+    root: AbsolutePath = "/opt/conda"
+    channels: list[PackageSpec] = Field(default=["conda-forge"], min_length=1)
+    accept_anaconda_terms: bool = False
+
+
+class Environment(Setting):
+    """A global conda environment, published as a kernel to every user.
+
+    What it holds is said in one of three ways: `conda` and `pip`, or `file`, or `lock` (and `pip`).
+
+    Args:
+        name: its directory under envs/ and its kernelspec.
+        title: what the launcher calls it.
+        conda: package specs for conda.
+        pip: package specs for the Python index, installed by uv after conda's.
+        file: an environment.yml, read on the machine that deploys.
+        lock: an @EXPLICIT file with a hash behind every URL, as `conda list --explicit --sha256`
+            prints it.
+        channels: in place of the box's.
+        variables: set in its kernels.
+    """
+
+    name: EnvironmentName
+    title: str = Field(default="", pattern=r"^[^\n]*$")
+    conda: list[PackageSpec] = []
+    pip: list[PackageSpec] = []
+    file: Path | None = None
+    lock: Path | None = None
+    channels: list[PackageSpec] | None = None
+    variables: dict[VariableName, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_file(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Turn an environment.yml into the same settings, so that there is one way to build.
+
+        conda's own `env create` takes `nodefaults` for a channel and runs pip itself.
+        """
+        if data.get("file") is None:
+            return data
+        taken = sorted({"conda", "pip", "lock", "channels"} & data.keys())
+        if taken:
+            raise ValueError(f"with file={str(data['file'])!r}, {' and '.join(taken)} come from it")
+        return {**data, **read_environment_file(Path(data["file"]))}
+
+    @field_validator("lock")
+    @classmethod
+    def _lock_is_explicit(cls, lock: Path | None) -> Path | None:
+        if lock is None:
+            return None
+        if not lock.is_file():
+            raise ValueError("there is no such file")
+        lines = [line.strip() for line in lock.read_text().splitlines()]
+        urls = [line for line in lines if line and not line.startswith(("#", "@"))]
+        if "@EXPLICIT" not in lines or not urls:
+            raise ValueError("a lock has a line @EXPLICIT and package URLs below it")
+        for url in urls:
+            if not re.search(r"#(sha256:)?[0-9a-f]{32,64}$", url):
+                raise ValueError(f"every URL in a lock ends in #HASH; this one does not: {url}")
+        return lock
+
+    @model_validator(mode="after")
+    def _says_what_it_holds(self) -> Environment:
+        if self.lock and self.conda:
+            raise ValueError(f"{self.name}: say what it holds by conda or by lock, not both")
+        if not (self.lock or self.conda):
+            raise ValueError(f"{self.name}: say what it holds, by conda, file or lock")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What the launcher shows."""
+        return self.title or self.name
+
+    def explicit(self) -> str | None:
+        """The lock's text, if there is one."""
+        return self.lock.read_text() if self.lock else None
+
+    def release_id(self, channels: list[str]) -> str:
+        """The id of the release that these settings build: a hash of what decides its content.
+
+        Title and variables do not: they stand in the kernelspec.
+
+        Args:
+            channels: the box's, for an environment without its own.
+        """
+        declared = {
+            "recipe": 1,
+            "conda": sorted(self.conda),
+            "pip": sorted(self.pip),
+            "explicit": self.explicit(),
+            "channels": self.channels or channels,
+        }
+        return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_environment_file(path: Path) -> dict[str, Any]:
+    """Read an environment.yml as settings of an `Environment`.
+
+    Args:
+        path: the file, on this machine.
+
+    Raises:
+        ValueError: when it cannot be read or says something that an environment here has not.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not YAML"
+        raise ValueError(f"file {str(path)!r} cannot be read: {reason}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
+        raise ValueError(f"file {str(path)!r} has no list of dependencies")
+    unknown = content.keys() - {"name", "prefix", "channels", "dependencies", "variables"}
+    if unknown:
+        raise ValueError(f"file {str(path)!r} says {', '.join(sorted(unknown))}, which is not read")
+    conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
+    nested = [entry for entry in content["dependencies"] if not isinstance(entry, str)]
+    if any(not isinstance(entry, dict) or entry.keys() != {"pip"} for entry in nested):
+        raise ValueError(f"file {str(path)!r}: a dependency is a package or a list under pip:")
+    channels = [name for name in content.get("channels") or [] if name != "nodefaults"]
+    return {
+        "conda": conda,
+        "pip": [spec for entry in nested for spec in entry["pip"] or []],
+        "channels": channels or None,
+        "variables": {
+            key: str(value) for key, value in (content.get("variables") or {}).items()
+        },
+    }
+
+
+class Group(Setting):
+    """A group of the box. Args: name; gid, chosen by the box if left out."""
+
+    name: AccountName
+    gid: int | None = Field(default=None, ge=1)
+
+
+class User(Setting):
+    """A local account of the box.
+
+    Args:
+        name: the login.
+        groups: further groups that it is in.
+        uid: chosen by the box if left out.
+        shell: its login shell.
+        password_hash: the password that a new account starts with, as crypt(5) writes it
+            (`mkpasswd`, or `openssl passwd -6`). An account that has one keeps it: users change
+            their passwords.
+    """
+
+    name: AccountName
+    groups: list[AccountName] = []
+    uid: int | None = Field(default=None, ge=1)
+    shell: AbsolutePath = "/bin/bash"
+    password_hash: SecretStr | None = None
+
+    @field_validator("password_hash")
+    @classmethod
+    def _is_crypt(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and not re.fullmatch(r"\$[^:\s]+\$[^:\s]+", secret.get_secret_value()):
+            raise ValueError("a password hash is written as crypt(5) does: $id$salt$hash")
+        return secret
+
+
+# The article's, less nodejs and npm (they come with the hub's release).
+BASE_PACKAGES = [
+    "python3",
+    "python3-venv",
+    "ca-certificates",
+    "curl",
+    "git",
+    "bzip2",
+    "acl",
+]
+
+# What most people look for in Anaconda's distribution. conda-forge has no `anaconda` metapackage;
+# the one on Anaconda's own channel asks for its Terms of Service to be accepted.
+ANACONDA_PACKAGES = [
+    "ipykernel",
+    "ipywidgets",
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "seaborn",
+    "bokeh",
+    "plotly",
+    "scikit-learn",
+    "scikit-image",
+    "statsmodels",
+    "sympy",
+    "numba",
+    "dask",
+    "h5py",
+    "pytables",
+    "pyarrow",
+    "sqlalchemy",
+    "requests",
+    "beautifulsoup4",
+    "openpyxl",
+    "networkx",
+    "nltk",
+]
+
+DEFAULT_ENVIRONMENTS = [
+    Environment(
+        name="python3", title="Python 3.13 (default)", conda=["python=3.13", "ipykernel", "pip"]
+    ),
+    Environment(
+        name="anaconda3",
+        title="Anaconda3 full",
+        conda=["python=3.13", "pip", *ANACONDA_PACKAGES],
+    ),
+]
+
+
+class Box(Setting):
+    """A whole box. `Box().at("hub.example.org")` is the article's.
+
+    Args:
+        hub: JupyterHub.
+        conda: conda.
+        environments: the global environments. One is called `python3`: a hub adds a kernel of its
+            own, from its own venv, where there is none of that name.
+        users: local accounts to make; accounts that are not named stay as they are.
+        groups: groups to make.
+        packages: the system's packages that shall be there.
+        mirrors: where everything is fetched from.
+        ca_certificates: PEM files on this machine with the certificates of the site's own
+            authorities, trusted by the box from then on.
+        allow_any_os: try it on a system that was not tested.
+    """
+
+    hub: Hub = Hub()
+    conda: Conda = Conda()
+    environments: list[Environment] = DEFAULT_ENVIRONMENTS
+    users: list[User] = []
+    groups: list[Group] = []
+    packages: list[PackageSpec] = BASE_PACKAGES
+    mirrors: Mirrors = Mirrors()
+    ca_certificates: list[Path] = []
+    allow_any_os: bool = False
+
+    @field_validator("environments")
+    @classmethod
+    def _environments_are_distinct(cls, environments: list[Environment]) -> list[Environment]:
+        _refuse_twice("environments are", [environment.name for environment in environments])
+        names = [environment.name for environment in environments]
+        if "python3" not in names:
+            raise ValueError(
+                f"one environment must be called 'python3'; these are: {', '.join(names) or 'none'}"
+            )
+        return environments
+
+    @model_validator(mode="after")
+    def _accounts_are_distinct(self) -> Box:
+        _refuse_twice("users are", [user.name for user in self.users])
+        _refuse_twice("groups are", [group.name for group in self.groups])
+        return self
+
+    @field_validator("ca_certificates")
+    @classmethod
+    def _certificates_are_pem(cls, paths: list[Path]) -> list[Path]:
+        for path in paths:
+            if not path.is_file() or "BEGIN CERTIFICATE" not in path.read_text(errors="replace"):
+                raise ValueError(f"{str(path)!r} is not a file with a PEM certificate")
+        return paths
+
+    def at(self, host: str, **connection: Any) -> tuple[str, dict[str, Any]]:
+        """This box as an entry of a pyinfra inventory.
+
+        Args:
+            host: its name or address, or `@local` for this machine.
+            connection: pyinfra's connection data: `ssh_user`, `ssh_port`, `ssh_key`, ...
+        """
+        data: dict[str, Any] = {"box": self, **connection}
+        if host == "@local":
+            data.setdefault("_sudo", os.geteuid() != 0)
+        else:
+            data.setdefault("ssh_paramiko_connect_kwargs", {"transport_factory": NoDelay()})
+            if connection.get("ssh_user") == "root":
+                data.setdefault("_sudo", False)
+        return host, data
+
+    def to_json(self) -> dict[str, Any]:
+        """For `pyinfra INVENTORY debug-inventory`: secrets come out as asterisks."""
+        return self.model_dump(mode="json")
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"two {what} called {twice[0]!r}; every name is there once")
