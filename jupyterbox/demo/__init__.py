@@ -1,0 +1,9 @@
+"""The demo box: a disposable machine of its own on this host, to show and to test the deploy.
+
+`root` builds the bare Debian or Ubuntu that it starts from, `machine` boots it with
+systemd-nspawn and reaches it over real SSH, `conda` finds out where its conda comes from.
+"""
+
+
+class DemoError(RuntimeError):
+    """What went wrong with a demo box, in one sentence for the person at the terminal."""
