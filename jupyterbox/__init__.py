@@ -2,4 +2,6 @@
 
 from jupyterbox.settings import Box, Conda, Environment, Group, Hub, Mirrors, User
 
+__version__ = "0.1.0"
+
 __all__ = ["Box", "Conda", "Environment", "Group", "Hub", "Mirrors", "User"]

@@ -39,6 +39,10 @@ MINIFORGE = "https://github.com/conda-forge/miniforge/releases/download/26.7.2-0
 """Source of the two installers below and of their `.sha256` files."""
 
 
+SECRETS = {"password_hash"}
+"""Settings whose values no message repeats."""
+
+
 class SettingsError(PyinfraError):
     """A setting with a value that is not allowed; the message is whole sentences, one a line."""
 
@@ -53,7 +57,10 @@ def _sentence(model: str, error: ErrorDetails, settings: list[str]) -> str:
         return f"{field} is not set: it is needed."
     if error["type"] == "value_error" and not last:
         return f"{model}: {message}."
-    return f"{field} is {error['input']!r}: {message[0].lower()}{message[1:]}."
+    value = "not allowed" if last in SECRETS else repr(error["input"])
+    if isinstance(error["input"], list | dict):
+        return f"{field}: {message}."
+    return f"{field} is {value}: {message[0].lower()}{message[1:]}."
 
 
 class Setting(BaseModel):
@@ -91,17 +98,47 @@ def _check_relative_to_root(path: str) -> str:
     return path
 
 
+def _matching(pattern: str, words: str) -> AfterValidator:
+    """Check against a pattern, and say what is allowed in words."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
+
+
 Url = Annotated[str, AfterValidator(_check_url)]
 AbsolutePath = Annotated[str, AfterValidator(_check_relative_to_root)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, _matching(r"[0-9a-f]{64}", "a sha256 is 64 digits and letters a to f")]
 # What adduser(8) accepts: these names end up in unit names and paths.
-AccountName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+AccountName = Annotated[
+    str,
+    _matching(
+        r"[a-z_][a-z0-9_-]{0,31}",
+        "a name has lower-case letters, digits, _ and -, and begins with a letter or _",
+    ),
+]
 # Also a directory under envs/ and a kernelspec, whose names jupyter_client restricts to these.
-EnvironmentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-# An option in place of a package name would be obeyed by conda or uv.
-PackageSpec = Annotated[str, Field(pattern=r"^[^-\s][^\n]*$")]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvironmentName = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9][a-z0-9._-]{0,63}",
+        "an environment has a name, not a path: lower-case letters, digits and . _ -, and it "
+        "begins with a letter or a digit",
+    ),
+]
+# An option in place of a package name would be obeyed by conda, uv or apt.
+PackageSpec = Annotated[
+    str,
+    _matching(r"[^-\s][^\n]*", "a package or channel begins with its name, not with - or space"),
+]
+VariableName = Annotated[
+    str,
+    _matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name has letters, digits and _"),
+]
 
 
 class Mirrors(Setting):
@@ -144,10 +181,14 @@ class Hub(Setting):
     """
 
     lock: Path = REPOSITORY / "box/opt/jupyterhub/release"
-    address: str = Field(default="0.0.0.0", pattern=r"^[0-9a-fA-F:.]+$")
+    address: Annotated[str, _matching(r"[0-9a-fA-F:.]+", "an address is numbers: 0.0.0.0, ::1")] = (
+        "0.0.0.0"
+    )
     port: Port = 8000
-    base_url: str = Field(default="/", pattern=r"^/([A-Za-z0-9._~-]+/)*$")
-    default_url: str = Field(default="/lab", pattern=r"^/[^\s\"'\\]*$")
+    base_url: Annotated[
+        str, _matching(r"/([A-Za-z0-9._~-]+/)*", "it begins and ends with /, like /jupyter/")
+    ] = "/"
+    default_url: Annotated[str, _matching(r"/[^\s\"'\\]*", "it begins with /, like /lab")] = "/lab"
     allowed_users: list[AccountName] = []
     allowed_groups: list[AccountName] = []
     admins: list[AccountName] = []
@@ -250,7 +291,7 @@ class Environment(Setting):
     """
 
     name: EnvironmentName
-    title: str = Field(default="", pattern=r"^[^\n]*$")
+    title: Annotated[str, _matching(r"[^\n]*", "a title is one line")] = ""
     conda: list[PackageSpec] = []
     pip: list[PackageSpec] = []
     file: Path | None = None
@@ -351,9 +392,7 @@ def read_environment_file(path: Path) -> dict[str, Any]:
         "conda": conda,
         "pip": [spec for entry in nested for spec in entry["pip"] or []],
         "channels": channels or None,
-        "variables": {
-            key: str(value) for key, value in (content.get("variables") or {}).items()
-        },
+        "variables": {key: str(value) for key, value in (content.get("variables") or {}).items()},
     }
 
 
@@ -371,7 +410,7 @@ class User(Setting):
         name: the login.
         groups: further groups that it is in.
         uid: chosen by the box if left out.
-        shell: its login shell.
+        shell: its login shell; a new account has bash, one that is there keeps its own.
         password_hash: the password that a new account starts with, as crypt(5) writes it
             (`mkpasswd`, or `openssl passwd -6`). An account that has one keeps it: users change
             their passwords.
@@ -380,7 +419,7 @@ class User(Setting):
     name: AccountName
     groups: list[AccountName] = []
     uid: int | None = Field(default=None, ge=1)
-    shell: AbsolutePath = "/bin/bash"
+    shell: AbsolutePath | None = None
     password_hash: SecretStr | None = None
 
     @field_validator("password_hash")

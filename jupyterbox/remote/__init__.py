@@ -1,0 +1,1 @@
+"""Programs for the box's own Python; see jupyterbox.program."""

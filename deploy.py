@@ -1,0 +1,21 @@
+"""The deploy: pyinfra inventories/box.py deploy.py
+
+A layer a line, in the order of the article "How To Install JupyterHub on a Local Server" (2020).
+Each is in the module of operations/ that it names; what they compare the box with is in facts/.
+"""
+
+from pyinfra import host
+
+from operations import conda, hub, jupyter, packages, preflight, users
+
+box = host.data.box
+
+preflight.check(name="Preflight: can this box become what is declared?", box=box)
+packages.install(box=box)
+conda.install(box=box)
+users.declare(box=box)
+hub.build(box=box)
+conda.build_environments(box=box)
+jupyter.publish(box=box)
+hub.serve(box=box)
+hub.healthy(name="Health: does the hub answer through the proxy?", box=box)

@@ -1,0 +1,93 @@
+"""Packages of the system, where apt fetches them, and the authorities that the box trusts."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from pyinfra.api.facts import FactBase
+
+from facts.preflight import parse_os_release, split_sections
+
+
+class Sources(TypedDict):
+    """The system, its own sources that apt reads, and the lines of a sources file of ours."""
+
+    os: str
+    codename: str
+    active: list[str]
+    written: list[str]
+
+
+class MissingPackages(FactBase[list[str]]):
+    """Which of some packages are not installed; `["curl"]`.
+
+    Args:
+        packages: names, or name=version (the version is not compared).
+    """
+
+    def command(self, packages: list[str] | None = None) -> str:
+        names = " ".join(package.partition("=")[0] for package in packages or [])
+        return (
+            f"for package in {names}; do dpkg-query -W -f '${{Status}}' \"$package\" 2>/dev/null "
+            "| grep -q 'ok installed' || echo \"$package\"; done; :"
+        )
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line.strip() for line in output]
+
+
+class AptSources(FactBase[Sources]):
+    """Where apt fetches from: the distribution's own sources, and a file of ours.
+
+    Args:
+        path: the file of ours.
+    """
+
+    def command(self, path: str) -> str:
+        own = "/etc/apt/sources.list /etc/apt/sources.list.d/debian.sources"
+        own += " /etc/apt/sources.list.d/ubuntu.sources"
+        return (
+            "echo @@os; cat /etc/os-release; echo @@active; "
+            f"for file in {own}; do grep -qsE '^[^#]' $file && echo $file; done; "
+            f"echo @@written; cat {path} 2>/dev/null; :"
+        )
+
+    @staticmethod
+    def default() -> Sources:
+        return {"os": "", "codename": "", "active": [], "written": []}
+
+    def process(self, output: list[str]) -> Sources:
+        sections = split_sections(output)
+        release = parse_os_release(sections.get("os", []))
+        return {
+            "os": release.get("ID", ""),
+            "codename": release.get("VERSION_CODENAME", ""),
+            "active": sections.get("active", []),
+            "written": sections.get("written", []),
+        }
+
+
+class StaleAuthorities(FactBase[list[str]]):
+    """Certificates that are newer than the system's list of authorities, by path.
+
+    Args:
+        directory: where they lie.
+        bundle: the list.
+    """
+
+    def command(self, directory: str, bundle: str) -> str:
+        return (
+            f"for file in {directory}/*.crt; do "
+            f'[ -e "$file" ] && [ ! {bundle} -nt "$file" ] && echo "$file"; done; :'
+        )
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        return output

@@ -1,0 +1,60 @@
+"""Where things lie on a box."""
+
+from __future__ import annotations
+
+ROOT = "/opt/jupyterhub"
+RELEASES = f"{ROOT}/releases"
+CURRENT = f"{ROOT}/current"
+CONFIG = f"{ROOT}/etc/jupyterhub/jupyterhub_config.py"
+CONFIG_D = f"{ROOT}/etc/jupyterhub/jupyterhub_config.d"
+DATA = f"{ROOT}/share/jupyter"
+KERNELS = f"{DATA}/kernels"
+
+STATE = "/var/lib/jupyterhub"
+PROXY_ENVIRONMENT = f"{STATE}/proxy.env"
+COOKIE_SECRET = f"{STATE}/cookie_secret"
+DATABASE = f"{STATE}/jupyterhub.sqlite"
+
+HUB_UNIT = "jupyterhub.service"
+PROXY_UNIT = "jupyterhub-proxy.service"
+PAM_SERVICE = "jupyterhub"
+
+CACHE = "/var/cache/jupyterbox"
+
+WORKSPACE = ".jupyterbox"
+"""For uploads, below the home of the account that logs in: see config.py."""
+
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+VERIFY_ACCOUNT = "jupyterbox-verify"
+"""The account that tasks/verify.py makes and removes."""
+
+
+def unit_file(unit: str) -> str:
+    """Where a unit's file lies."""
+    return f"/etc/systemd/system/{unit}"
+
+
+READS = {
+    # What a unit reads when it starts: it is restarted when one of these is newer than it.
+    HUB_UNIT: [
+        unit_file(HUB_UNIT),
+        f"{unit_file(HUB_UNIT)}.d",
+        CONFIG,
+        CONFIG_D,
+        CURRENT,
+        PROXY_ENVIRONMENT,
+    ],
+    # Not CURRENT: a proxy restart drops connections, so it is asked for only by another proxy.
+    PROXY_UNIT: [unit_file(PROXY_UNIT), f"{unit_file(PROXY_UNIT)}.d", PROXY_ENVIRONMENT],
+}
+
+
+def conda_release(root: str, environment: str, release: str) -> str:
+    """The prefix of a release of an environment."""
+    return f"{root}/releases/{environment}/{release}"
+
+
+def staged_installer(sha256: str) -> str:
+    """Where a conda installer waits, checked, until it is run."""
+    return f"{CACHE}/{sha256}.sh"

@@ -1,0 +1,82 @@
+"""Programs that run on the box: sent as they are, nothing is left behind.
+
+What a shell line cannot say well is a Python file in `jupyterbox/remote`, for the standard library
+of Python 3.10, the oldest on a supported system. It gets its arguments as one JSON object and
+answers on standard output; if it fails, it says why in one sentence on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, ConnectorArguments
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+PROGRAMS = Path(__file__).parent / "remote"
+
+Commands = Generator[str | PyinfraCommand, None, None]
+T = TypeVar("T")
+
+
+def program(name: str, /, **arguments: Any) -> StringCommand:
+    """The command that runs a program of `jupyterbox/remote` on the box, by the system's Python.
+
+    Args:
+        name: the file's, without `.py`.
+        arguments: JSON-able; they stand in the box's process list, so never a secret.
+    """
+    source = (PROGRAMS / f"{name}.py").read_text()
+    return StringCommand(
+        "python3", "-I", "-c", QuoteString(source), QuoteString(json.dumps(arguments))
+    )
+
+
+def question(name: str, /, **arguments: Any) -> StringCommand:
+    """Like `program`, for a fact: silent on a box that has no Python yet."""
+    return StringCommand("command -v python3 >/dev/null || exit 0;", program(name, **arguments))
+
+
+def answer(output: list[str], like: T) -> T:
+    """Read what a `question` printed.
+
+    Args:
+        output: the lines.
+        like: a value of the type that is expected.
+
+    Raises:
+        FactProcessError: when it is anything else.
+    """
+    try:
+        value = json.loads("\n".join(output))
+    except (ValueError, RecursionError) as error:
+        raise FactProcessError(f"not JSON: {output[:1]!r}") from error
+    if not isinstance(value, type(like)):
+        raise FactProcessError(f"not a {type(like).__name__}: {str(value)[:80]!r}")
+    if isinstance(like, Mapping) and isinstance(value, Mapping) and like.keys() - value.keys():
+        raise FactProcessError(f"no {', '.join(sorted(like.keys() - value.keys()))} in the answer")
+    return value
+
+
+def showing_progress(*bits: Any, **connector: Any) -> FunctionCommand:
+    """A command whose output is shown while it runs, for whatever takes longer than a breath."""
+    return FunctionCommand(_run_and_show, (StringCommand(*bits, **connector),), {})
+
+
+def _run_and_show(state: State, host: Host, command: StringCommand) -> bool:
+    # pyinfra hands a function no global arguments; those of the operation it runs in still stand.
+    arguments = cast(Mapping[str, Any], host.current_op_global_arguments or {})
+    connector = {key: arguments[key] for key in CONNECTOR_ARGUMENT_KEYS if key in arguments}
+    connector.update(command.connector_arguments)
+    succeeded, _ = host.run_shell_command(
+        command,
+        print_output=True,
+        print_input=state.print_input,
+        **cast(ConnectorArguments, connector),
+    )
+    return succeeded

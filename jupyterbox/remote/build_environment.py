@@ -1,0 +1,205 @@
+"""Build one release of a conda environment beside those that run, and record what it holds.
+
+Arguments: root, name, id, conda, pip, channels, explicit, python_index, uv, by.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+HEARTBEAT = 10  # seconds; longer silence looks like a hang
+
+
+class Failure(Exception):
+    """One sentence for the operator."""
+
+
+def run(command, what, env):
+    """Run a command, say so, and keep saying so while it runs."""
+    started = time.monotonic()
+    print(f"{what}", flush=True)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**os.environ, **env}
+        )
+        try:
+            while True:
+                try:
+                    code = process.wait(HEARTBEAT)
+                    break
+                except subprocess.TimeoutExpired:
+                    print(f"{what} ({time.monotonic() - started:.0f} s so far)", flush=True)
+        except BaseException:
+            process.terminate()
+            raise
+        out.seek(0), err.seek(0)
+        return code, out.read().decode(errors="replace"), err.read().decode(errors="replace")
+
+
+def last_line(text):
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def conda_reason(stdout, stderr):
+    """Conda's own error as one sentence; its JSON is not there for malformed specs."""
+    try:
+        error = json.loads(stdout)
+    except ValueError:
+        return last_line(stderr or stdout)
+    for nested in error.get("errors") or []:
+        error = nested
+        break
+    kind, message = error.get("exception_name", ""), error.get("message") or error.get("error", "")
+    channels = [line.strip(" -") for line in str(error.get("channels_formatted", "")).splitlines()]
+    where = ", ".join(filter(None, channels)) or "its channels"
+    if kind == "PackagesNotFoundInChannelsError":
+        return f"no package {', '.join(map(repr, error.get('packages', [])))} in {where}"
+    if "Unsatisfiable" in kind:
+        return "its packages exclude each other: " + " ".join(message.split(":", 1)[-1].split())
+    return message.strip().splitlines()[0] if message.strip() else kind
+
+
+def uv_reason(stderr):
+    """What uv says after its cross, on one line."""
+    text = stderr.split("\u00d7", 1)[-1] if "\u00d7" in stderr else stderr.split("error:", 1)[-1]
+    return " ".join(text.replace("\u2570\u2500\u25b6", "").replace("\u2502", "").split())
+
+
+def install_conda_packages(release, spec):
+    command = [f"{spec['root']}/bin/conda", "create", "--yes", "--json", "--prefix", str(release)]
+    env = {"CONDA_REGISTER_ENVS": "false", "CONDA_REMOTE_MAX_RETRIES": "3"}
+    if spec["explicit"]:
+        lock = release.with_name(f".{release.name}.lock")
+        lock.write_text(spec["explicit"])
+        code, out, err = run([*command, "--file", str(lock)], "installing from its lock", env)
+        lock.unlink()
+    else:
+        for channel in spec["channels"]:
+            command += ["--channel", channel]
+        command += ["--override-channels", *spec["conda"]]
+        code, out, err = run(command, f"solving and installing {' '.join(spec['conda'])}", env)
+    if code:
+        raise Failure(conda_reason(out, err))
+
+
+def install_pip_packages(release, spec):
+    """Add packages from the Python index; what conda installed stays as it is.
+
+    uv would replace a package that conda installed and leave conda's record of it behind, so every
+    version that is there is given to it as a constraint.
+    """
+    uv = [spec["uv"], "--no-config", "--system-certs", "pip"]
+    python = ["--python", f"{release}/bin/python"]
+    env = {"UV_NO_CACHE": "", "UV_CACHE_DIR": "/opt/jupyterhub/cache/uv"}
+    listed = subprocess.run(
+        [*uv, "list", "--format", "json", *python],
+        stdout=subprocess.PIPE,
+        env={**os.environ, **env},
+    )
+    there = json.loads(listed.stdout) if listed.returncode == 0 else []
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        constraints.write("".join(f"{p['name']}=={p['version']}\n" for p in there))
+        constraints.flush()
+        code, _, err = run(
+            [*uv, "install", *python, "--default-index", spec["python_index"]]
+            + ["--constraints", constraints.name, "--compile-bytecode", "--break-system-packages"]
+            + ["--link-mode", "copy", *spec["pip"]],
+            f"installing {' '.join(spec['pip'])} from the Python index",
+            env,
+        )
+    if code:
+        raise Failure(f"pip packages: {uv_reason(err)}")
+
+
+def check(release):
+    """Refuse a release that could not start a kernel."""
+    specs = glob.glob(f"{release}/share/jupyter/kernels/*/kernel.json")
+    if not specs:
+        raise Failure("nothing in it brings a kernel; add ipykernel, or r-irkernel, ...")
+    for path in specs:
+        program = json.loads(Path(path).read_text())["argv"][0]
+        if not (shutil.which(program, path=f"{release}/bin") or os.access(program, os.X_OK)):
+            raise Failure(
+                f"its kernel {Path(path).parent.name} starts {program}, which is not there"
+            )
+    if glob.glob(f"{release}/lib/python3*/site-packages/ipykernel"):
+        code, _, err = run(
+            [f"{release}/bin/python", "-I", "-c", "import ipykernel.kernelapp"], "checking", {}
+        )
+        if code:
+            raise Failure(f"ipykernel does not import: {last_line(err)}")
+
+
+def contents(release):
+    """What is in it, from conda's and pip's own records."""
+    fields = ("name", "version", "build", "channel", "subdir", "fn", "url", "md5", "sha256")
+    records = [json.loads(Path(p).read_text()) for p in glob.glob(f"{release}/conda-meta/*.json")]
+    packages = [{key: record.get(key) for key in fields} for record in records]
+    infos = glob.glob(f"{release}/lib/python3*/site-packages/*.dist-info")
+    by_pip = [
+        Path(info).name[: -len(".dist-info")]
+        for info in infos
+        if (Path(info) / "INSTALLER").exists()
+        and (Path(info) / "INSTALLER").read_text().strip() not in ("conda", "")
+    ]
+    return {"packages": sorted(packages, key=lambda p: p["name"]), "pip": sorted(by_pip)}
+
+
+def record(release, spec):
+    """Write release.json, the mark of a complete release, last and at once."""
+    declared = {key: spec[key] for key in ("conda", "pip", "channels")}
+    if spec["explicit"]:
+        declared["lock"] = hashlib.sha256(spec["explicit"].encode()).hexdigest()
+    document = {
+        "id": spec["id"],
+        "environment": spec["name"],
+        "declared": declared,
+        **contents(release),
+        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "by": spec["by"],
+    }
+    unfinished = release / ".release.json"
+    with open(unfinished, "w") as file:
+        json.dump(document, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(unfinished, release / "release.json")
+
+
+def build(spec):
+    release = Path(spec["root"], "releases", spec["name"], spec["id"])
+    if (release / "release.json").exists():
+        return
+    if release.exists():
+        # An interrupted run left it; no link has ever named it.
+        shutil.rmtree(release)
+    release.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        install_conda_packages(release, spec)
+        if spec["pip"]:
+            install_pip_packages(release, spec)
+        check(release)
+        record(release, spec)
+    except BaseException:
+        shutil.rmtree(release, ignore_errors=True)
+        raise
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    spec = json.loads(sys.argv[1])
+    try:
+        build(spec)
+    except Failure as failure:
+        sys.exit(f"environment {spec['name']}: {failure}.")
+    except OSError as error:
+        sys.exit(f"environment {spec['name']}: {error.filename or spec['root']}: {error.strerror}.")

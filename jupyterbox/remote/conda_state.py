@@ -1,0 +1,50 @@
+"""Print conda's state as JSON: is it there, which environments, which releases of them.
+
+Reads files only: starting conda costs half a second, and it would touch its caches.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def entries(directory):
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def environment(root, name):
+    """One environment: the release its link names, the releases that are complete."""
+    link, releases = root / "envs" / name, root / "releases" / name
+    current = None
+    if link.is_symlink():
+        target = Path(os.path.realpath(link))
+        current = target.name if target.parent == releases else None
+    return {
+        "current": current,
+        # A directory that is no link was made by hand; it is not ours to replace.
+        "plain": link.exists() and not link.is_symlink(),
+        "complete": [
+            release
+            for release in entries(releases)
+            if (releases / release / "release.json").exists()
+        ],
+    }
+
+
+def state(root):
+    names = {*entries(root / "envs"), *entries(root / "releases")} - {".conda_envs_dir_test"}
+    return {
+        # The marker stands while an installer runs; one that was interrupted left half a conda.
+        "installed": (root / "conda-meta/history").exists()
+        and (root / "bin/conda").exists()
+        and not (root / ".jupyterbox-installing").exists(),
+        "environments": {name: environment(root, name) for name in sorted(names)},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(state(Path(json.loads(sys.argv[1])["root"]))))

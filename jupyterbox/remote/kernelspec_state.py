@@ -1,0 +1,49 @@
+"""Print the published kernelspecs, and those that each environment's current release brings.
+
+Arguments: kernels (the published ones' directory), conda_root, environments.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+LIMIT = 1 << 20  # bytes; a kernelspec is a page of text
+
+
+def read_spec(directory):
+    """A kernelspec's content, its resources' names; None for what is none."""
+    path = directory / "kernel.json"
+    try:
+        if path.stat().st_size > LIMIT:
+            return None
+        spec = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(spec, dict) or not isinstance(spec.get("argv"), list) or not spec["argv"]:
+        return None
+    return spec
+
+
+def specs(directory):
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return {}
+    return {name: read_spec(directory / name) for name in names if (directory / name).is_dir()}
+
+
+def state(kernels, conda_root, environments):
+    offered = {}
+    for name in environments:
+        prefix = Path(os.path.realpath(Path(conda_root, "envs", name)))
+        found = specs(prefix / "share/jupyter/kernels")
+        offered[name] = {
+            "prefix": str(prefix),
+            "specs": {key: spec for key, spec in found.items() if spec is not None},
+        }
+    return {"published": specs(Path(kernels)), "offered": offered}
+
+
+if __name__ == "__main__":
+    print(json.dumps(state(**json.loads(sys.argv[1]))))

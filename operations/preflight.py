@@ -1,0 +1,225 @@
+"""Everything that can be known to go wrong, found before anything on the box has changed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import OperationError
+
+from facts.conda import CondaReleases, CondaState
+from facts.hub import Hub, HubState
+from facts.preflight import Access, BecomesRoot, Preflight, RejectsSha1Keys, System, UrlProblems
+from jupyterbox import layout
+from jupyterbox.program import Commands
+from jupyterbox.settings import Box, Environment
+from operations.conda import certificates, installer_for, made_by_hand, stage
+from operations.hub import release_id
+
+SUPPORTED = {"debian": ["12", "13"], "ubuntu": ["22.04", "24.04", "26.04"]}
+
+# What the steps take, in MB, measured on fresh boxes and rounded up.
+HUB_RELEASE_MB = 900
+CONDA_MB = 900
+ENVIRONMENT_MB = 400
+PACKAGE_MB = 50  # a declared package with what it depends on
+STATE_MB = 100
+
+
+class Found(NamedTuple):
+    """The box as it is: what the problems are looked for in."""
+
+    system: System
+    conda: CondaState
+    hub: HubState
+
+    def lacks_hub(self, box: Box) -> bool:
+        """Whether the declared hub release must be built."""
+        return release_id(box.hub, self.hub["python"] or "") not in self.hub["releases"]
+
+    def lacks(self, environment: Environment, box: Box) -> bool:
+        """Whether an environment's declared release must be built."""
+        there = self.conda["environments"].get(environment.name)
+        release = environment.release_id(box.conda.channels)
+        return not there or release not in there["complete"]
+
+
+@operation()
+def check(box: Box) -> Commands:
+    """Refuse a box that the deploy could not finish on, with all problems and their cures.
+
+    Then make what the deploy stands on: a directory for uploads, and the conda installer, whose
+    hash is checked before anything else is touched.
+
+    + box: what it shall be
+    """
+    access = host.get_fact(Access, _sudo=False)
+    problems = list(access_problems(access))
+    if not problems:
+        found = look(box)
+        problems = [*system_problems(box, found), *url_problems(box, found)]
+    if problems:
+        yield from refuse(problems)
+        return
+    yield from workspace(access)
+    if not found.conda["installed"] and box.conda.source == "installer":
+        installer = installer_for(box.conda, found.system["architecture"])
+        yield stage(installer, box, even_without_python=False)
+
+
+def look(box: Box) -> Found:
+    """Ask the box for everything that the problems are looked for in."""
+    system = host.get_fact(
+        Preflight,
+        paths=[layout.ROOT, box.conda.root, layout.STATE],
+        units=[layout.HUB_UNIT, layout.PROXY_UNIT],
+    )
+    return Found(system, host.get_fact(CondaReleases, root=box.conda.root), host.get_fact(Hub))
+
+
+def refuse(problems: list[str]) -> Iterator[StringCommand]:
+    """Fail this box with its problems, one a line.
+
+    Raises:
+        OperationError: while planning, where a failing command would pass for a change.
+    """
+    if not host.state.is_executing:
+        raise OperationError("\n  - ".join([f"{host.name} is not ready:", *problems]))
+    # A raised error would end the run on every other box, too.
+    lines = " ".join(shlex.quote(f"- {problem}") for problem in problems)
+    yield StringCommand(f"printf '%s\\n' {lines} >&2; exit 1")
+
+
+def access_problems(access: dict[str, str]) -> Iterator[str]:
+    """Becoming root must work, without a question if nobody is there to answer it."""
+    arguments = cast(Mapping[str, Any], host.current_op_global_arguments or {})
+    if not arguments.get("_sudo"):
+        if access["uid"] != "0":
+            yield f"{access['user']} is not root: log in as root, or let pyinfra use sudo."
+        return
+    if access["sudo"] == "yes":
+        return
+    if access["sudo"] == "the box has no sudo":
+        yield "the box has no sudo: install it, or log in with ssh_user='root'."
+        return
+    if not (arguments.get("_sudo_password") or sys.stdin.isatty()):
+        yield (
+            f"sudo refuses {access['user']} without a password: give it in the variable "
+            "JUPYTERBOX_SUDO_PASSWORD, or allow the account NOPASSWD in sudoers."
+        )
+        return
+    # pyinfra keeps a small program for sudo in the workspace, even while it only plans.
+    host.run_shell_command(workspace_command())
+    if not host.get_fact(BecomesRoot, _ignore_errors=True):
+        yield f"sudo refuses {access['user']} with this password: see `sudo -l` on the box."
+
+
+def workspace_command() -> StringCommand:
+    """Make the directory for uploads, in the home of the account that logs in."""
+    directory = layout.WORKSPACE
+    return StringCommand(f"mkdir -p {directory} && chmod 700 {directory}", _sudo=False)
+
+
+def workspace(access: dict[str, str]) -> Iterator[StringCommand]:
+    """Make that directory if it is missing or open to others."""
+    if access["workspace"] != f"700 {access['user']}":
+        yield workspace_command()
+
+
+def system_problems(box: Box, found: Found) -> Iterator[str]:
+    """System, architecture, init, space, ports, and what was made by hand."""
+    system = found.system
+    if system["version"] not in SUPPORTED.get(system["os"], []) and not box.allow_any_os:
+        known = ", ".join(f"{os} {'/'.join(versions)}" for os, versions in SUPPORTED.items())
+        yield (
+            f"the box runs {system['name'] or 'an unknown system'}: supported are {known}; "
+            "to try anyway, set allow_any_os=True."
+        )
+    if system["architecture"] not in ("amd64", "arm64"):
+        yield f"the box is {system['architecture']}: Node and conda come for amd64 and arm64."
+    if system["init"] != "systemd":
+        yield f"process 1 is {system['init']}: the hub needs systemd."
+    yield from space_problems(box, found)
+    yield from port_problems(box, system)
+    for environment in box.environments:
+        there = found.conda["environments"].get(environment.name)
+        if there and there["plain"]:
+            yield made_by_hand(box.conda.root, environment.name) + "."
+    wants_apt = box.conda.source == "apt" and not found.conda["installed"]
+    if wants_apt and host.get_fact(RejectsSha1Keys):
+        yield (
+            "this system's apt refuses the key of Anaconda's repository (its signature is "
+            "SHA1-bound): take conda from its installer, Conda(source='installer')."
+        )
+
+
+def space_problems(box: Box, found: Found) -> Iterator[str]:
+    """What is about to be built must fit where it will lie."""
+    needed: dict[str, int] = defaultdict(int)
+    needed[layout.STATE] += STATE_MB
+    if found.lacks_hub(box):
+        needed[layout.ROOT] += HUB_RELEASE_MB
+    if not found.conda["installed"]:
+        needed[box.conda.root] += CONDA_MB
+    for environment in box.environments:
+        if found.lacks(environment, box):
+            packages = len(environment.conda) + len(environment.pip)
+            needed[box.conda.root] += ENVIRONMENT_MB + PACKAGE_MB * packages
+    by_mount: dict[str, int] = defaultdict(int)
+    free = {}
+    for path, megabytes in needed.items():
+        filesystem = found.system["filesystems"].get(path)
+        if filesystem:
+            by_mount[filesystem["mount"]] += megabytes
+            free[filesystem["mount"]] = filesystem["free_mb"]
+    for mount, megabytes in by_mount.items():
+        if free[mount] < megabytes:
+            yield f"{mount} has {free[mount]} MB free, and {megabytes} MB are needed: make room."
+
+
+def port_problems(box: Box, system: System) -> Iterator[str]:
+    """The three ports must be free, or held by the units that shall hold them."""
+    for setting in ("port", "proxy_api_port", "hub_port"):
+        port = getattr(box.hub, setting)
+        others = [
+            s for s in system["listeners"] if s["port"] == port and s["pid"] not in system["ours"]
+        ]
+        if others:
+            holder = others[0]["process"] or "a process that does not show itself"
+            yield (
+                f"port {port} is taken by {holder}: stop it, or choose another with "
+                f"Hub({setting}=...)."
+            )
+
+
+def url_problems(box: Box, found: Found) -> list[str]:
+    """Every URL that is about to be fetched from must answer; nothing is asked when nothing is."""
+    needed: dict[str, str] = {}
+    pip = [e for e in box.environments if e.pip and found.lacks(e, box)]
+    if found.lacks_hub(box) or pip:
+        needed[f"{box.mirrors.python}/"] = "Mirrors.python"
+    if found.lacks_hub(box):
+        needed[f"{box.mirrors.npm}/configurable-http-proxy"] = "Mirrors.npm"
+    if not found.conda["installed"] and box.conda.source == "installer":
+        installer = installer_for(box.conda, found.system["architecture"])
+        needed[installer.url] = "Conda.installers"
+    for environment in box.environments:
+        if found.lacks(environment, box) and not environment.lock:
+            for channel in environment.channels or box.conda.channels:
+                url = channel if "://" in channel else f"{box.mirrors.conda}/{channel}"
+                needed[f"{url}/noarch/repodata.json"] = "Mirrors.conda and channels"
+    if box.mirrors.apt:
+        needed[f"{box.mirrors.apt}/dists/{found.system['codename']}/Release"] = "Mirrors.apt"
+    if not needed:
+        return []
+    problems = host.get_fact(UrlProblems, urls=sorted(needed), ca=certificates(box))
+    return [
+        f"{url} does not answer from the box ({reason}): see {needed[url]}."
+        for url, reason in problems.items()
+    ]

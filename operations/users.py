@@ -1,0 +1,81 @@
+"""Groups and accounts that the settings name; those that they do not name stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyinfra import host
+from pyinfra.api import deploy, operation
+from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.exceptions import OperationError
+
+from facts.users import Account, Accounts, AccountState
+from jupyterbox.program import Commands
+from jupyterbox.settings import Box, Group, User
+
+
+@deploy("Users")
+def declare(box: Box) -> None:
+    """The declared groups and accounts, and a first password for those that have none."""
+    if box.users or box.groups:
+        accounts(name="Groups and accounts", users=box.users, groups=box.groups)
+
+
+@operation()
+def accounts(users: list[User], groups: list[Group]) -> Commands:
+    """Make the groups and accounts that are missing; add what an account lacks, take nothing away.
+
+    + users: accounts, with the password that a new one starts with
+    + groups: groups
+    """
+    state = host.get_fact(
+        Accounts, users=[user.name for user in users], groups=[group.name for group in groups]
+    )
+    refuse_other_ids(users, groups, state)
+    commands = [
+        *(make_group(group) for group in groups if state["groups"].get(group.name) is None),
+        *(c for user in users for c in account_commands(user, state["users"].get(user.name))),
+    ]
+    yield from commands
+    if not commands:
+        host.noop("groups and accounts are there")
+
+
+def refuse_other_ids(users: list[User], groups: list[Group], state: AccountState) -> None:
+    """Raise for an id that is declared and is another on the box: its files would change hands.
+
+    Raises:
+        OperationError: naming both ids.
+    """
+    for user in users:
+        there = state["users"].get(user.name)
+        if there and user.uid not in (None, there["uid"]):
+            raise OperationError(f"account {user.name} has uid {there['uid']}, not {user.uid}")
+    for group in groups:
+        gid = state["groups"].get(group.name)
+        if gid is not None and group.gid not in (None, gid):
+            raise OperationError(f"group {group.name} has gid {gid}, not {group.gid}")
+
+
+def make_group(group: Group) -> StringCommand:
+    """The command that makes a group."""
+    gid = ["--gid", str(group.gid)] if group.gid else []
+    return StringCommand("groupadd", *gid, QuoteString(group.name))
+
+
+def account_commands(user: User, there: Account | None) -> Iterator[StringCommand]:
+    """What brings one account to where it shall be."""
+    missing = [group for group in user.groups if not there or group not in there["groups"]]
+    joins = ["--groups", QuoteString(",".join(missing))] if missing else []
+    if there is None:
+        uid = ["--uid", str(user.uid)] if user.uid else []
+        shell = ["--shell", QuoteString(user.shell or "/bin/bash")]
+        yield StringCommand("useradd --create-home", *uid, *shell, *joins, QuoteString(user.name))
+    elif missing:
+        yield StringCommand("usermod --append", *joins, QuoteString(user.name))
+    if there and user.shell not in (None, there["shell"]):
+        yield StringCommand("usermod --shell", QuoteString(user.shell), QuoteString(user.name))
+    if user.password_hash and not (there and there["password"]):
+        # Through standard input: an argument would stand in the process list.
+        line = f"{user.name}:{user.password_hash.get_secret_value()}"
+        yield StringCommand("chpasswd --encrypted", _stdin=line)
