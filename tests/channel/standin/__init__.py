@@ -1,0 +1,10 @@
+"""A stand-in for the `conda` command, on py-rattler.
+
+Real solver, real packages, real conda-meta; the command line, the JSON and the errors are those of
+the recordings of real conda under tests/recorded/conda. It is installed as the package
+`conda_standin` into the base environment by the stand-in installer, and is never part of the
+product.
+"""
+
+# The conda whose answers were recorded; what it prints of itself is this.
+CONDA_VERSION = "26.7.1"
