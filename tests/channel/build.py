@@ -17,7 +17,7 @@ from . import condapkg, debian_python, installer, metapackages, recipe, repodata
 from .common import step
 from .recipe import CHANNEL, HERE, Machine
 
-_KEEP = 3
+_KEEP = 5
 
 
 class Built(TypedDict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -206,12 +207,23 @@ def _dispatch(arguments: Sequence[str], context: Context) -> int:
     return function(args, context)
 
 
-def main() -> int:
-    """Run the command.
+def main() -> NoReturn:
+    """Run the command and leave with its exit code."""
+    code = 1
+    try:
+        code = _main()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+    # Without the interpreter's own end: rattler's threads may still be letting go of the solver's
+    # objects then, and Python aborts ("PyGILState_Release: thread state ... must be current").
+    os._exit(code)
 
-    Returns:
-        The exit code.
-    """
+
+def _main() -> int:
     arguments = sys.argv[1:]
     context = Context.load()
     context.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
@@ -224,6 +236,4 @@ def main() -> int:
         output.print_error(
             errors.CondaError("CondaError", "KeyboardInterrupt", module="conda"), context.json
         )
-        return 1
-    except BrokenPipeError:
         return 1
