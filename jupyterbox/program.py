@@ -24,16 +24,17 @@ Commands = Generator[str | PyinfraCommand, None, None]
 T = TypeVar("T")
 
 
-def program(name: str, /, **arguments: Any) -> StringCommand:
-    """The command that runs a program of `jupyterbox/remote` on the box, by the system's Python.
+def program(name: str, /, python: str = "python3", **arguments: Any) -> StringCommand:
+    """The command that runs a program of `jupyterbox/remote` on the box.
 
     Args:
         name: the file's, without `.py`.
+        python: the one that runs it.
         arguments: JSON-able; they stand in the box's process list, so never a secret.
     """
     source = (PROGRAMS / f"{name}.py").read_text()
     return StringCommand(
-        "python3", "-I", "-c", QuoteString(source), QuoteString(json.dumps(arguments))
+        python, "-I", "-c", QuoteString(source), QuoteString(json.dumps(arguments))
     )
 
 

@@ -24,6 +24,7 @@ from operations.conda import switch
 LOCK_FILES = ("requirements.txt", "package.json", "package-lock.json")
 
 HEALTH_TIMEOUT = 90  # seconds; a hub on a slow disk takes 20 to start
+VERIFY_TIMEOUT = 90  # seconds a step
 
 
 def release_id(hub: Hub, python: str) -> str:
@@ -192,11 +193,10 @@ def running(box: Box) -> Commands:
         return
     if not (proxy and server) or proxy["reload"] or server["reload"] or not server["exists"]:
         yield "systemctl daemon-reload"
-    # A configuration that does not load must not take a hub down that runs.
-    yield (
-        f"PATH={layout.CURRENT}/bin:$PATH jupyterhub --config {layout.CONFIG} --show-config"
-        " > /dev/null"
-    )
+    # A configuration that does not load must not take a hub down that runs. (`jupyterhub
+    # --show-config` would open the database, and upgrade it.)
+    load = "import sys, traitlets.config as t; t.PyFileConfigLoader(sys.argv[1]).load_config()"
+    yield f"{layout.CURRENT}/bin/python -I -c '{load}' {layout.CONFIG}"
     yield from commands
 
 
@@ -223,7 +223,7 @@ def healthy(box: Box) -> Commands:
 
     + box: where its hub listens
     """
-    url = health_url(box.hub)
+    url = f"{address_on_box(box.hub)}hub/health"
     if host.get_fact(HubHealth, url=url):
         host.noop("the hub answers")
         return
@@ -232,8 +232,26 @@ def healthy(box: Box) -> Commands:
     )
 
 
-def health_url(hub: Hub) -> str:
-    """The hub's health page, as seen from the box."""
+def address_on_box(hub: Hub) -> str:
+    """Where the hub answers, as seen from the box, with its base_url."""
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     address = in_url(everywhere.get(hub.address, hub.address))
-    return f"http://{address}:{hub.port}{hub.base_url}hub/health"
+    return f"http://{address}:{hub.port}{hub.base_url}"
+
+
+@operation(is_idempotent=False)
+def verified(box: Box) -> Commands:
+    """Use the hub as a user does, with an account made for it and removed again.
+
+    + box: where its hub listens
+    """
+    yield showing_progress(
+        program(
+            "verify",
+            python=f"{layout.CURRENT}/bin/python",
+            hub=address_on_box(box.hub),
+            account=layout.VERIFY_ACCOUNT,
+            kernels=layout.KERNELS,
+            timeout=VERIFY_TIMEOUT,
+        )
+    )

@@ -1,0 +1,224 @@
+"""Use the hub as a user does, from the login form to a cell in every kernel; print a table.
+
+Run by the hub's own Python. Arguments: hub (its address with base_url), account (made and removed
+again, with its home), kernels (the published kernelspecs' directory), timeout (seconds a step).
+The account's password is made here and leaves this process on chpasswd's standard input only.
+"""
+
+import asyncio
+import json
+import os
+import pwd
+import re
+import secrets
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import aiohttp
+from yarl import URL
+
+PYTHON_CELL = """
+import json, sys
+which = !which python
+pip = !pip --version
+print(json.dumps({"sys.executable": sys.executable, "!which python": which, "!pip": pip}))
+"""
+CELLS = {"python": PYTHON_CELL, "bash": "which python"}
+
+
+class Failure(Exception):
+    """What did not work, for the table."""
+
+
+class Table:
+    """Results as they come, and whether all were good."""
+
+    def __init__(self):
+        self.failed = False
+
+    def row(self, good, what, seconds, detail=""):
+        self.failed |= not good
+        mark = "ok  " if good else "FAIL"
+        print(f"{mark}  {what:<28} {seconds:5.1f} s  {detail}", flush=True)
+
+    async def step(self, what, awaitable):
+        """Await a step, add its row; None when it failed."""
+        started = time.monotonic()
+        try:
+            detail, value = await awaitable
+        except (Failure, aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            reason = str(error) or f"no answer ({type(error).__name__})"
+            self.row(False, what, time.monotonic() - started, reason)
+            return None
+        self.row(True, what, time.monotonic() - started, detail)
+        return value
+
+
+class User:
+    """A user with a browser: cookies, the tokens in them, and the pages behind the form."""
+
+    def __init__(self, session, hub, name, timeout):
+        self.session, self.hub, self.name, self.timeout = session, hub, name, timeout
+
+    @property
+    def server(self):
+        return f"{self.hub}user/{self.name}/"
+
+    def headers(self, url):
+        cookie = self.session.cookie_jar.filter_cookies(URL(url)).get("_xsrf")
+        return {"X-XSRFToken": cookie.value} if cookie else {}
+
+    async def log_in(self, password):
+        async with self.session.get(f"{self.hub}hub/login") as page:
+            token = re.search(r'name="_xsrf" value="([^"]*)"', await page.text())
+        form = {
+            "username": self.name,
+            "password": password,
+            "_xsrf": token.group(1) if token else "",
+        }
+        async with self.session.post(
+            f"{self.hub}hub/login?next=", data=form, allow_redirects=False
+        ) as answer:
+            if answer.status != 302:
+                raise Failure(f"the login form was refused ({answer.status})")
+        return f"as {self.name}, through PAM", True
+
+    async def start_server(self):
+        deadline = time.monotonic() + self.timeout
+        async with self.session.get(f"{self.hub}hub/spawn") as page:
+            await page.read()
+        while time.monotonic() < deadline:
+            # While the server starts, this leads to the hub's own pages; the API would answer
+            # only after a page of the server has been through the hub's OAuth.
+            async with self.session.get(f"{self.server}lab") as page:
+                if page.status == 200 and str(page.url).startswith(self.server):
+                    return "JupyterLab is there", True
+            await asyncio.sleep(0.3)
+        raise Failure("it did not start; see `journalctl -u jupyterhub` on the box")
+
+    async def kernelspecs(self):
+        async with self.session.get(f"{self.server}api/kernelspecs") as answer:
+            specs = (await answer.json())["kernelspecs"]
+        return {name: spec["spec"] for name, spec in specs.items()}
+
+    async def run(self, kernel, code):
+        """Start a kernel, run a cell, return what it printed; the kernel is stopped again."""
+        url = f"{self.server}api/kernels"
+        async with self.session.post(
+            url, json={"name": kernel}, headers=self.headers(url)
+        ) as answer:
+            if answer.status != 201:
+                raise Failure(f"the kernel does not start ({answer.status})")
+            identity = (await answer.json())["id"]
+        try:
+            async with self.session.ws_connect(f"{url}/{identity}/channels") as socket:
+                return await asyncio.wait_for(execute(socket, code), self.timeout)
+        finally:
+            async with self.session.delete(f"{url}/{identity}", headers=self.headers(url)):
+                pass
+
+    async def stop_server(self):
+        url = f"{self.hub}hub/api/users/{self.name}/server"
+        async with self.session.get(f"{self.hub}hub/home") as page:
+            await page.read()
+        async with self.session.delete(url, headers=self.headers(url)) as answer:
+            if answer.status not in (202, 204):
+                raise Failure(f"the hub answers {answer.status}")
+        return "", True
+
+
+async def execute(socket, code):
+    """Run one cell over a kernel's websocket and return what it wrote to stdout."""
+    identity, printed = uuid.uuid4().hex, []
+    content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+    header = {"msg_id": identity, "msg_type": "execute_request", "version": "5.3"}
+    header |= {"username": "verify", "session": uuid.uuid4().hex, "date": ""}
+    await socket.send_json(
+        {
+            "header": header,
+            "parent_header": {},
+            "metadata": {},
+            "content": content,
+            "channel": "shell",
+        }
+    )
+    while True:
+        message = await socket.receive_json()
+        if message.get("parent_header", {}).get("msg_id") != identity:
+            continue
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream" and content["name"] == "stdout":
+            printed.append(content["text"])
+        if kind == "error":
+            raise Failure(f"{content['ename']}: {content['evalue']}")
+        if kind == "status" and content["execution_state"] == "idle":
+            return "".join(printed)
+
+
+async def check_kernel(user, name, spec):
+    """A cell in one kernel; everything that it names must lie in the release that it is of."""
+    prefix = (spec.get("env") or {}).get("CONDA_PREFIX")
+    language = spec.get("language", "").lower()
+    printed = await user.run(name, CELLS.get(language, "1"))
+    places = {"which python": printed.strip()} if language == "bash" else {}
+    if language == "python":
+        places = json.loads(printed.strip().splitlines()[-1])
+    for what, place in places.items():
+        if prefix and f"{prefix}/" not in str(place):
+            raise Failure(f"{what} says {place}, which is not in {prefix}")
+    return f"{spec['display_name']}, in {prefix or 'no environment'}", True
+
+
+async def check_hub(hub, account, kernels, timeout, password, table):
+    jar = aiohttp.CookieJar(unsafe=True)
+    limits = aiohttp.ClientTimeout(total=timeout)
+    async with aiohttp.ClientSession(cookie_jar=jar, timeout=limits) as session:
+        user = User(session, hub, account, timeout)
+        if not await table.step("log in", user.log_in(password)):
+            return
+        if await table.step("start a server", user.start_server()):
+            specs = await user.kernelspecs()
+            missing = sorted(set(os.listdir(kernels)) - specs.keys())
+            for name in missing:
+                table.row(False, f"kernel {name}", 0, "is published and not offered to users")
+            for name in sorted(specs):
+                await table.step(f"kernel {name}", check_kernel(user, name, specs[name]))
+        await table.step("stop the server", user.stop_server())
+
+
+def remove_account(account):
+    """Remove the account with its home, and what an interrupted run left running."""
+    try:
+        pwd.getpwnam(account)
+    except KeyError:
+        return
+    subprocess.run(
+        ["systemctl", "stop", f"jupyter-{account}-singleuser"], stderr=subprocess.DEVNULL
+    )
+    subprocess.run(["pkill", "-KILL", "-u", account], check=False)
+    subprocess.run(["userdel", "--remove", account], check=True, stderr=subprocess.DEVNULL)
+
+
+def make_account(account):
+    password = secrets.token_urlsafe(24)
+    subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", account], check=True)
+    subprocess.run(["chpasswd"], input=f"{account}:{password}\n", text=True, check=True)
+    return password
+
+
+def main(hub, account, kernels, timeout):
+    table = Table()
+    remove_account(account)
+    try:
+        password = make_account(account)
+        asyncio.run(check_hub(hub, account, Path(kernels), timeout, password, table))
+    finally:
+        remove_account(account)
+    return 1 if table.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(**json.loads(sys.argv[1])))
