@@ -12,16 +12,21 @@ rm -f "$root"/etc/ssh/ssh_host_*
 : > "$root/etc/machine-id"
 
 # The network and the clock are the host's, and several boxes share them: nothing in here may
-# configure, resolve or fetch on its own. sshd listens where its configuration says, hence no
-# socket that systemd opens in its stead. Masking a unit that the release lacks does no harm.
+# configure, resolve or fetch on its own. Masking a unit that the release lacks does no harm.
 chroot "$root" systemctl --quiet mask \
     networking.service ifupdown-pre.service \
     systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service \
-    networkd-dispatcher.service systemd-resolved.service systemd-timesyncd.service \
-    apt-daily.timer apt-daily-upgrade.timer motd-news.timer ua-timer.timer esm-cache.service \
+    networkd-dispatcher.service netplan-configure.service \
+    systemd-resolved.service systemd-timesyncd.service \
+    apt-daily.timer apt-daily-upgrade.timer motd-news.timer \
+    ua-timer.timer ua-auto-attach.service esm-cache.service \
     e2scrub_all.timer fstrim.timer \
-    console-getty.service getty@.service getty.target \
-    ssh.socket
+    console-getty.service getty@.service getty.target
+
+# sshd listens where its own configuration says, hence no socket that systemd opens in its stead.
+# Disabled first: where Ubuntu has it enabled, ssh.service requires it.
+chroot "$root" systemctl --quiet disable ssh.socket
+chroot "$root" systemctl --quiet mask ssh.socket
 chroot "$root" systemctl --quiet enable ssh.service
 mkdir -p "$root/etc/systemd/system-generators"
 ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
