@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -209,6 +210,8 @@ def _dispatch(arguments: Sequence[str], context: Context) -> int:
 
 def main() -> NoReturn:
     """Run the command and leave with its exit code."""
+    # SIGTERM becomes the exception that SIGINT is already: what was begun is taken back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = 1
     try:
         code = _main()

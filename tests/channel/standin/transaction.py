@@ -6,14 +6,11 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from . import CONDA_VERSION, envs, errors, fetch, link
 from .context import Context
@@ -44,12 +41,12 @@ class Transaction:
             packages = fetch.obtain(self.change.link, context)
         created = _make_prefix(self.prefix)
         undo = _Undo(self.prefix, created)
-        with _interruptible():
-            try:
-                self._apply(packages, undo)
-            except BaseException:
-                undo.run()
-                raise
+        try:
+            self._apply(packages, undo)
+        except BaseException:
+            # An interruption too: SIGTERM comes as KeyboardInterrupt here, see cli.main.
+            undo.run()
+            raise
         self._write_history()
         envs.register(context, self.prefix)
 
@@ -158,20 +155,6 @@ class _Undo:
             _write_record(self.prefix, again, specs[0], before)
         if not is_environment(self.prefix):
             shutil.rmtree(Path(self.prefix, "conda-meta"), ignore_errors=True)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn SIGTERM into the exception that SIGINT is already, so that both are undone."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    earlier = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
 
 
 def remove_tree(prefix: str) -> None:
