@@ -1,0 +1,138 @@
+"""A real machine for the tests: systemd, PAM, sshd; deployed over SSH as an operator would.
+
+    pytest tests/box --release bookworm
+
+One machine serves a whole run. Tests that want it bare come first (test_a_bare.py); the first test
+that asks for `box` has it deployed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterbox.demo.conda import conda_mirror
+from jupyterbox.demo.inventory import demo_settings
+from jupyterbox.demo.machine import Machine, NoMachine
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
+
+INVENTORY = """\
+from jupyterbox import Box
+from jupyterbox.demo.inventory import connection
+from jupyterbox.demo.machine import Machine
+from tests.box.conftest import read_settings
+
+_machine = Machine.load({name!r})
+boxes = [Box(**read_settings({settings!r})).at({host!r}, **connection(_machine, {user!r}))]
+"""
+
+Settings = dict[str, Any]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--release", default="trixie", help="of Debian or Ubuntu, for the test box")
+
+
+def read_settings(path: str) -> Settings:
+    """Settings that a test wrote down for the inventory that pyinfra loads."""
+    settings: Settings = json.loads(Path(path).read_text())
+    return settings
+
+
+@dataclass
+class Operator:
+    """Somebody with this repository, a key to the box, and settings to try on it."""
+
+    machine: Machine
+    directory: Path
+    runs: int = field(default=0)
+
+    def settings(self) -> Settings:
+        """A fresh copy of the demo's settings, to change and to deploy."""
+        settings: Settings = json.loads(json.dumps(demo_settings(self.machine), default=str))
+        return settings
+
+    def pyinfra(
+        self,
+        *arguments: str,
+        settings: Settings | None = None,
+        user: str = "root",
+        host: str = "127.0.0.1",
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run pyinfra with an inventory of these settings, without a terminal."""
+        self.runs += 1
+        inventory = self.directory / f"inventory{self.runs}.py"
+        values = self.directory / f"settings{self.runs}.json"
+        values.write_text(json.dumps(settings or self.settings()))
+        values.chmod(0o600)
+        inventory.write_text(
+            INVENTORY.format(name=self.machine.name, settings=str(values), user=user, host=host)
+        )
+        return subprocess.run(
+            [PYINFRA, str(inventory), *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYINFRA_PROGRESS": "off", **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+
+    def deploy(self, settings: Settings | None = None, **options: Any) -> dict[str, int]:
+        """Deploy, and return pyinfra's totals: `success` counts the operations that changed."""
+        run = self.pyinfra("--json", "-y", "deploy.py", settings=settings, **options)
+        assert run.returncode == 0, run.stdout + run.stderr
+        totals: dict[str, int] = json.loads(run.stdout)["results"]["totals"]
+        return totals
+
+    def sh(self, command: str, check: bool = True) -> str:
+        """Run a command in the box as root; its output."""
+        done = self.machine.run(command)
+        assert not check or done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def bare(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """A machine fresh from its installation, and an operator."""
+    release = pytestconfig.getoption("--release")
+    name = f"test-{release}"
+    with suppress(NoMachine):
+        Machine.load(name).destroy()
+    machine = Machine.create(name, release)
+    try:
+        machine.boot()
+        machine.wait_for_ssh()
+        machine.conda = conda_mirror(machine)
+        machine.save()
+        yield Operator(machine, tmp_path_factory.mktemp("operator"))
+    finally:
+        machine.destroy()
+
+
+@pytest.fixture(scope="session")
+def box(bare: Operator) -> Operator:
+    """The machine after its first deploy."""
+    bare.deploy()
+    return bare
+
+
+@pytest.fixture
+def restored(box: Operator) -> Iterator[Operator]:
+    """The deployed machine for a test that declares something else; the demo's settings return."""
+    yield box
+    box.deploy()
