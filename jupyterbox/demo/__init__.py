@@ -4,6 +4,11 @@
 systemd-nspawn and reaches it over real SSH, `conda` finds out where its conda comes from.
 """
 
+from pathlib import Path
+
+# The checkout: what is deployed to a demo box is run from there.
+REPOSITORY = Path(__file__).parents[2]
+
 
 class DemoError(RuntimeError):
     """What went wrong with a demo box, in one sentence for the person at the terminal."""

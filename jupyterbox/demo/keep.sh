@@ -12,14 +12,17 @@ for group in $groups; do
 done
 
 # systemd-nspawn ends with 133 where a service of systemd is to start it again: the box reboots.
-while
-    status=0
-    (
-        for group in $groups; do
-            echo 0 > "$group/box/cgroup.procs"
-        done
-        exec "$@"
-    ) || status=$?
-    [ "$status" -eq 133 ]
-do :; done
-exit "$status"
+# In braces, since a shell reads a script as it goes, and this one may be edited meanwhile.
+{
+    while
+        status=0
+        (
+            for group in $groups; do
+                echo 0 > "$group/box/cgroup.procs"
+            done
+            exec "$@"
+        ) || status=$?
+        [ "$status" -eq 133 ]
+    do :; done
+    exit "$status"
+}

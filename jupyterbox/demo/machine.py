@@ -308,6 +308,8 @@ class Machine:
     def destroy(self) -> None:
         """Remove it and everything of it."""
         self.kill()
+        # What remembers it goes last: interrupted here, it can still be destroyed.
+        remove_tree(self.root)
         remove_tree(self.directory)
 
     @property

@@ -125,7 +125,7 @@ def bare_root(release: str, say: Say) -> Path:
         DemoError: the release is unknown, or mmdebstrap failed.
     """
     recipe = recipe_for(release)
-    root = cache_directory() / recipe.key
+    root = _roots() / recipe.key
     if root.is_dir():
         return root
     with _building(say) as lock:
@@ -193,15 +193,19 @@ def find_archives(distribution: Distribution, architecture: str) -> Archives:
 
 
 def cache_directory() -> Path:
-    """Where roots are kept; safe to delete while no box is being created."""
+    """Where what took long to build is kept; safe to delete while no box is being created."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "jupyterbox" / "roots"
+    return Path(cache) / "jupyterbox"
+
+
+def _roots() -> Path:
+    return cache_directory() / "roots"
 
 
 @contextmanager
 def _building(say: Say) -> Iterator[int]:
     """Let one build run at a time; yields the descriptor that holds the lock."""
-    roots = cache_directory()
+    roots = _roots()
     # Roots hold setuid programs, and what we leave in them: nobody else gets in.
     roots.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(roots / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -292,7 +296,7 @@ def _keyring(distribution: Distribution, archives: Archives) -> Path:
     of_host = Path(distribution.keyring)
     if of_host.exists() or distribution is not UBUNTU:
         return of_host
-    cached = cache_directory() / of_host.name
+    cached = _roots() / of_host.name
     if not cached.exists():
         _fetch_ubuntu_keyring(f"{archives.main}/{UBUNTU_KEYRING_DEB}", cached)
     return cached
