@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from pyinfra.api.command import QuoteString, StringCommand
+from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 
 from jupyterbox import layout
@@ -76,8 +76,8 @@ class HubHealth(FactBase[bool]):
     """
 
     def command(self, url: str) -> StringCommand:
-        probe = StringCommand("curl -fs -o /dev/null --max-time 5 --noproxy '*'", QuoteString(url))
-        return StringCommand("if", probe, "2>/dev/null; then echo yes; else echo no; fi")
+        probe = question("wait_for_hub", url=url, units=[], timeout=0)
+        return StringCommand(probe, ">/dev/null 2>&1 && echo yes || echo no")
 
     @staticmethod
     def default() -> bool:

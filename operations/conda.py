@@ -111,10 +111,13 @@ def installed(box: Box) -> Commands:
     installer = installer_for(box.conda, system["architecture"])
     marker = f"{root}/.jupyterbox-installing"
     yield stage(installer, box)
-    yield f"mkdir -p {root} && touch {marker}"
+    # Users read all of it, whatever umask root has here.
+    yield f"umask 022 && mkdir -p {root} && touch {marker}"
     # -u: the directory is there, and an interrupted run may have left half a conda in it.
     script = layout.staged_installer(installer.sha256)
-    yield showing_progress(f"echo 'installing conda'; bash {script} -b -u -p {root} > /dev/null")
+    yield showing_progress(
+        f"umask 022; echo 'installing conda'; bash {script} -b -u -p {root} > /dev/null"
+    )
     yield f"rm -rf {marker} {layout.CACHE}"
 
 
@@ -206,4 +209,4 @@ def made_by_hand(root: str, name: str) -> str:
 def switch(link: str, target: str) -> str:
     """The command that points a link elsewhere at one stroke: a rename replaces, ln -f removes."""
     directory = link.rpartition("/")[0]
-    return f"mkdir -p {directory} && ln -sfn {target} {link}.new && mv -T {link}.new {link}"
+    return f"umask 022 && mkdir -p {directory} && ln -sfn {target} {link}.new && mv -T {link}.new {link}"

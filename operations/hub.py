@@ -84,7 +84,7 @@ def release(box: Box) -> Commands:
 def build_release(box: Box, wanted: str) -> Iterator[str | PyinfraCommand]:
     """Fill a directory of its own; release.json comes last and says that it is complete."""
     prefix = f"{layout.RELEASES}/{wanted}"
-    yield f"rm -rf {prefix} && mkdir -p {prefix}/proxy"
+    yield f"umask 022 && rm -rf {prefix} && mkdir -p {prefix}/proxy"
     for name in LOCK_FILES:
         where = "proxy/" if name.startswith("package") else ""
         yield FileUploadCommand(StringIO(box.hub.lock_file(name)), f"{prefix}/{where}{name}")

@@ -99,7 +99,7 @@ def install_pip_packages(release, spec):
     """
     uv = [spec["uv"], "--no-config", "--system-certs", "pip"]
     python = ["--python", f"{release}/bin/python"]
-    env = {"UV_NO_CACHE": "", "UV_CACHE_DIR": "/opt/jupyterhub/cache/uv"}
+    env = {"UV_CACHE_DIR": "/opt/jupyterhub/cache/uv"}
     listed = subprocess.run(
         [*uv, "list", "--format", "json", *python],
         stdout=subprocess.PIPE,
