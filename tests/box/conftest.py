@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
-from jupyterbox.demo.conda import conda_mirror
+from jupyterbox.demo.conda import conda_mirror, stop_channel
 from jupyterbox.demo.inventory import demo_settings
 from jupyterbox.demo.machine import Machine, NoMachine
+from jupyterbox.demo.steps import Steps
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
@@ -108,20 +109,36 @@ class Operator:
 def bare(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Operator]:
-    """A machine fresh from its installation, and an operator."""
+    """A machine fresh from its installation, and an operator.
+
+    JUPYTERBOX_TEST_BOX names it otherwise, for runs side by side; with JUPYTERBOX_TEST_KEEP it is
+    left running and taken as it is by the next run, for whoever writes a test.
+    """
     release = pytestconfig.getoption("--release")
-    name = f"test-{release}"
-    with suppress(NoMachine):
-        Machine.load(name).destroy()
-    machine = Machine.create(name, release)
+    name = os.environ.get("JUPYTERBOX_TEST_BOX", f"test-{release}")
+    keep = "JUPYTERBOX_TEST_KEEP" in os.environ
+    if not keep:
+        with suppress(NoMachine):
+            destroy(Machine.load(name))
+    try:
+        machine = Machine.load(name)
+    except NoMachine:
+        machine = Machine.create(name, release)
     try:
         machine.boot()
         machine.wait_for_ssh()
-        machine.conda = conda_mirror(machine)
+        machine.conda = conda_mirror(machine, Steps())
         machine.save()
         yield Operator(machine, tmp_path_factory.mktemp("operator"))
     finally:
-        machine.destroy()
+        if not keep:
+            destroy(machine)
+
+
+def destroy(machine: Machine) -> None:
+    """Remove a machine and what serves its conda channel."""
+    stop_channel(machine)
+    machine.destroy()
 
 
 @pytest.fixture(scope="session")
