@@ -208,5 +208,5 @@ def made_by_hand(root: str, name: str) -> str:
 
 def switch(link: str, target: str) -> str:
     """The command that points a link elsewhere at one stroke: a rename replaces, ln -f removes."""
-    directory = link.rpartition("/")[0]
-    return f"umask 022 && mkdir -p {directory} && ln -sfn {target} {link}.new && mv -T {link}.new {link}"
+    directory, new = link.rpartition("/")[0], f"{link}.new"
+    return f"umask 022 && mkdir -p {directory} && ln -sfn {target} {new} && mv -T {new} {link}"
