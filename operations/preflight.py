@@ -54,8 +54,8 @@ class Found(NamedTuple):
 def check(box: Box) -> Commands:
     """Refuse a box that the deploy could not finish on, with all problems and their cures.
 
-    Then make what the deploy stands on: a directory for uploads, and the conda installer, whose
-    hash is checked before anything else is touched.
+    Then make what the deploy stands on: the conda installer, whose hash is checked before anything
+    else is touched, and a directory for uploads.
 
     + box: what it shall be
     """
@@ -67,10 +67,10 @@ def check(box: Box) -> Commands:
     if problems:
         yield from refuse(problems)
         return
-    yield from workspace(access)
     if not found.conda["installed"] and box.conda.source == "installer":
         installer = installer_for(box.conda, found.system["architecture"])
         yield stage(installer, box, even_without_python=False)
+    yield from workspace(access)
 
 
 def look(box: Box) -> Found:
@@ -93,7 +93,8 @@ def refuse(problems: list[str]) -> Iterator[StringCommand]:
         raise OperationError("\n  - ".join([f"{host.name} is not ready:", *problems]))
     # A raised error would end the run on every other box, too.
     lines = " ".join(shlex.quote(f"- {problem}") for problem in problems)
-    yield StringCommand(f"printf '%s\\n' {lines} >&2; exit 1")
+    # Not as root: that sudo refuses may be what there is to say.
+    yield StringCommand(f"printf '%s\\n' {lines} >&2; exit 1", _sudo=False)
 
 
 def access_problems(access: dict[str, str]) -> Iterator[str]:
