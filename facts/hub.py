@@ -32,7 +32,7 @@ class HubState(TypedDict):
     """Everything that the deploy decides on, in one answer.
 
     `python` is the system's, which a release is built on; `secrets` are the files that are there
-    and closed to everybody but root.
+    and closed to everybody but root; `files` has the sha256 of what the units read.
     """
 
     python: str | None
@@ -40,6 +40,7 @@ class HubState(TypedDict):
     releases: dict[str, HubRelease]
     secrets: list[str]
     units: dict[str, Unit]
+    files: dict[str, str | None]
 
 
 class Hub(FactBase[HubState]):
@@ -53,6 +54,7 @@ class Hub(FactBase[HubState]):
         "secrets": ["proxy.env", "cookie_secret"],
         "units": {"jupyterhub.service": {"exists": True, "enabled": True, "active": True,
                   "reload": False, "runs_from": None, "newer": []}, …},
+        "files": {"/etc/systemd/system/jupyterhub.service": "e1c9…", …},
     }
     ```
     """
@@ -62,7 +64,14 @@ class Hub(FactBase[HubState]):
 
     @staticmethod
     def default() -> HubState:
-        return {"python": None, "current": None, "releases": {}, "secrets": [], "units": {}}
+        return {
+            "python": None,
+            "current": None,
+            "releases": {},
+            "secrets": [],
+            "units": {},
+            "files": {},
+        }
 
     def process(self, output: list[str]) -> HubState:
         return answer(output, like=self.default())

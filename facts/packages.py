@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TypedDict
 
 from pyinfra.api.facts import FactBase
@@ -72,17 +73,18 @@ class AptSources(FactBase[Sources]):
 
 
 class StaleAuthorities(FactBase[list[str]]):
-    """Certificates that are newer than the system's list of authorities, by path.
+    """Certificates that are not there yet, or newer than the system's list of authorities.
 
     Args:
-        directory: where they lie.
+        paths: where they lie.
         bundle: the list.
     """
 
-    def command(self, directory: str, bundle: str) -> str:
+    def command(self, paths: list[str], bundle: str) -> str:
+        files = " ".join(shlex.quote(path) for path in paths)
         return (
-            f"for file in {directory}/*.crt; do "
-            f'[ -e "$file" ] && [ ! {bundle} -nt "$file" ] && echo "$file"; done; :'
+            f"for file in {files}; do "
+            f'[ -e "$file" ] && [ {bundle} -nt "$file" ] || echo "$file"; done'
         )
 
     @staticmethod

@@ -110,40 +110,20 @@ def serve(box: Box) -> None:
     """Configuration, PAM service, secrets and the two units; restarted when they have news."""
     files.directory(name="Keep the hub's state to root", path=layout.STATE, mode="700")
     secrets(name="Make the proxy's token and the cookie secret")
-    files.put(
-        name="Write the hub's configuration",
-        src=StringIO(render("opt/jupyterhub/etc/jupyterhub/jupyterhub_config.py.j2", box)),
-        dest=layout.CONFIG,
-        # It is not secret, but what an operator adds to it may be.
-        mode="600",
-    )
     files.directory(name="Leave room for the operator's own", path=layout.CONFIG_D, mode="700")
-    files.put(
-        name="Say who PAM lets in",
-        src=StringIO(render("etc/pam.d/jupyterhub.j2", box)),
-        dest=f"/etc/pam.d/{layout.PAM_SERVICE}",
-        mode="644",
-    )
-    files.put(
-        name="Write the proxy's unit",
-        src=StringIO(render("etc/systemd/system/jupyterhub-proxy.service.j2", box)),
-        dest=layout.unit_file(layout.PROXY_UNIT),
-        mode="644",
-    )
-    files.put(
-        name="Write the hub's unit",
-        src=str(REPOSITORY / "box/etc/systemd/system/jupyterhub.service"),
-        dest=layout.unit_file(layout.HUB_UNIT),
-        mode="644",
-    )
+    for path, content in rendered(box).items():
+        files.put(
+            name=f"Write {path}",
+            src=StringIO(content),
+            dest=path,
+            # The configuration is not secret, but what an operator adds to it may be.
+            mode="600" if path == layout.CONFIG else "644",
+        )
     running(name="Run proxy and hub", box=box)
 
 
-def render(template: str, box: Box) -> str:
-    """A file of box/ with the settings filled in.
-
-    + template: its path below box/
-    """
+def rendered(box: Box) -> dict[str, str]:
+    """The files of box/ with the settings filled in, by where they lie on the box."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(REPOSITORY / "box"),
         undefined=jinja2.StrictUndefined,
@@ -151,12 +131,21 @@ def render(template: str, box: Box) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(
-        hub=box.hub,
-        layout=layout,
-        ca=bool(box.ca_certificates),
-        bind_url=f"http://{in_url(box.hub.address)}:{box.hub.port}{box.hub.base_url}",
-    )
+    values = {
+        "hub": box.hub,
+        "layout": layout,
+        "ca": bool(box.ca_certificates),
+        "bind_url": f"http://{in_url(box.hub.address)}:{box.hub.port}{box.hub.base_url}",
+    }
+    return {
+        path: environment.get_template(f"{path}.j2").render(values)
+        for path in (
+            layout.CONFIG,
+            f"/etc/pam.d/{layout.PAM_SERVICE}",
+            layout.unit_file(layout.PROXY_UNIT),
+            layout.unit_file(layout.HUB_UNIT),
+        )
+    }
 
 
 def in_url(address: str) -> str:
@@ -184,9 +173,17 @@ def running(box: Box) -> Commands:
     hub = host.get_fact(HubFact)
     proxy = hub["units"].get(layout.PROXY_UNIT)
     server = hub["units"].get(layout.HUB_UNIT)
+    # What is about to be written makes the plan name the restarts; once it is written, what the
+    # units have not read yet does.
+    files_change = changing_files(box, hub)
+    other_release = hub["current"] != release_id(box.hub, hub["python"] or "")
     commands = [
-        *unit_commands(layout.PROXY_UNIT, proxy, other_proxy(hub, proxy_digest(box.hub))),
-        *unit_commands(layout.HUB_UNIT, server, False),
+        *unit_commands(
+            layout.PROXY_UNIT,
+            proxy,
+            other_proxy(hub, proxy_digest(box.hub)) or layout.PROXY_UNIT in files_change,
+        ),
+        *unit_commands(layout.HUB_UNIT, server, other_release or layout.HUB_UNIT in files_change),
     ]
     if not commands:
         host.noop("proxy and hub run what is declared")
@@ -198,6 +195,16 @@ def running(box: Box) -> Commands:
     load = "import sys, traitlets.config as t; t.PyFileConfigLoader(sys.argv[1]).load_config()"
     yield f"{layout.CURRENT}/bin/python -I -c '{load}' {layout.CONFIG}"
     yield from commands
+
+
+def changing_files(box: Box, hub: HubState) -> list[str]:
+    """The units that read a file whose declared content is not on the box yet."""
+    differ = {
+        path
+        for path, content in rendered(box).items()
+        if hub["files"].get(path) != hashlib.sha256(content.encode()).hexdigest()
+    }
+    return [unit for unit, paths in layout.READS.items() if differ.intersection(paths)]
 
 
 def unit_commands(name: str, unit: Unit | None, outdated: bool) -> Iterator[str]:

@@ -39,9 +39,9 @@ def kernelspecs(box: Box) -> Commands:
     names = [environment.name for environment in box.environments]
     state = host.get_fact(Kernelspecs, conda_root=box.conda.root, environments=names)
     offers = state["offered"]
-    unbuilt = [name for name in names if name not in offers or not offers[name]["specs"]]
+    unbuilt = [e.name for e in box.environments if not is_built(e, box, offers.get(e.name))]
     if unbuilt:
-        # On a bare box, at planning, that is every one; when it is executed, they are built.
+        # While planning, these are about to be built; when this is executed, they are.
         yield f"echo 'no kernel to publish in: {', '.join(unbuilt)}.' >&2; exit 1"
         return
     wanted = plan(box.environments, offers)
@@ -56,6 +56,13 @@ def kernelspecs(box: Box) -> Commands:
         )
     for name in stale:
         yield StringCommand("rm -rf", QuoteString(f"{layout.KERNELS}/{name}"))
+
+
+def is_built(environment: Environment, box: Box, offer: Offer | None) -> bool:
+    """Whether an environment is at its declared release and brings a kernel."""
+    release = environment.release_id(box.conda.channels)
+    prefix = layout.conda_release(box.conda.root, environment.name, release)
+    return offer is not None and offer["prefix"] == prefix and bool(offer["specs"])
 
 
 def ours(spec: Kernelspec | None) -> bool:

@@ -33,7 +33,10 @@ def install(box: Box) -> None:
             mode="644",
         )
     if box.ca_certificates:
-        trusted(name="Trust the site's authorities")
+        trusted(
+            name="Trust the site's authorities",
+            names=[f"{path.stem}.crt" for path in box.ca_certificates],
+        )
     if box.ca_certificates or box.mirrors.python != PIP_DEFAULT:
         files.put(
             name="Tell pip where the site's index is",
@@ -98,9 +101,13 @@ def mirror_sources(mirrors: Mirrors, sources: Sources) -> str:
 
 
 @operation()
-def trusted() -> Commands:
-    """Put the authorities of the site into the system's list, if one is newer than it."""
-    if not host.get_fact(StaleAuthorities, directory=AUTHORITIES, bundle=layout.CA_BUNDLE):
+def trusted(names: list[str]) -> Commands:
+    """Put the authorities of the site into the system's list, if one is newer than it.
+
+    + names: their files
+    """
+    paths = [f"{AUTHORITIES}/{name}" for name in names]
+    if not host.get_fact(StaleAuthorities, paths=paths, bundle=layout.CA_BUNDLE):
         host.noop("the site's authorities are in the system's list")
         return
     yield "update-ca-certificates"

@@ -4,6 +4,7 @@ Arguments: root, state_dir, reads (a map of unit name to the paths that it reads
 """
 
 import glob
+import hashlib
 import json
 import os
 import subprocess
@@ -44,6 +45,15 @@ def changed_at(path):
         except OSError:
             continue
     return max(times, default=0.0)
+
+
+def digest(path):
+    """A file's sha256; None for what is no file."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
 
 
 def unit(name, reads):
@@ -104,6 +114,7 @@ def state(root, state_dir, reads):
             if Path(state_dir, name).exists() and not os.stat(Path(state_dir, name)).st_mode & 0o77
         ],
         "units": {name: unit(name, paths) for name, paths in reads.items()},
+        "files": {path: digest(path) for paths in reads.values() for path in paths},
     }
 
 
