@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import ipaddress
 import json
 import os
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -39,8 +39,8 @@ MINIFORGE = "https://github.com/conda-forge/miniforge/releases/download/26.7.2-0
 """Source of the two installers below and of their `.sha256` files."""
 
 
-SECRETS = {"password_hash"}
-"""Settings whose values no message repeats."""
+SECRETS = {"password_hash", "extra_config"}
+"""Settings whose values no message repeats: free-form configuration may hold an OAuth secret."""
 
 
 class SettingsError(PyinfraError):
@@ -48,19 +48,23 @@ class SettingsError(PyinfraError):
 
 
 def _sentence(model: str, error: ErrorDetails, settings: list[str]) -> str:
-    *parents, last = [str(part) for part in error["loc"]] or [""]
+    *parents, last = [str(part) for part in error["loc"] if part != "[key]"] or [""]
     field = ".".join(filter(None, [model, *parents, last]))
     if error["type"] == "extra_forbidden":
         return f"{model} has no setting {last!r}: it has {', '.join(settings)}."
-    message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"{field} is not set: it is needed."
-    if error["type"] == "value_error" and not last:
-        return f"{model}: {message}."
-    value = "not allowed" if last in SECRETS else repr(error["input"])
-    if isinstance(error["input"], list | dict):
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "path_type":
+        message = "a path is a text or a Path"
+    value = error["input"]
+    if last in SECRETS:
+        return f"{field} is not allowed: {message[0].lower()}{message[1:]}."
+    if not last or not isinstance(value, str | int | float | Path | None):
         return f"{field}: {message}."
-    return f"{field} is {value}: {message[0].lower()}{message[1:]}."
+    shown = repr(str(value) if isinstance(value, Path) else value)
+    shown = re.sub(r"//.*@", "//***@", shown)
+    return f"{field} is {shown}: {message[0].lower()}{message[1:]}."
 
 
 class Setting(BaseModel):
@@ -83,19 +87,49 @@ class Setting(BaseModel):
 
 
 def _check_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https", "file") or not (parts.netloc or parts.path):
-        raise ValueError("a URL begins with http://, https:// or file://")
-    if "@" in parts.netloc:
+    if re.match(r"[a-z]+://[^/]*@", url):
         # It would stand in process lists and in files that every user reads.
         raise ValueError("a URL carries no user and password; give them in the box's ~/.netrc")
+    host = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
+    if not re.fullmatch(rf"(https?://{host}|file://)(/[!#-&(-;=?-\[\]_a-z~]*)?", url):
+        raise ValueError(
+            "a URL begins with http://HOST, https://HOST or file:///, and has no spaces or quotes"
+        )
     return url.rstrip("/")
 
 
-def _check_relative_to_root(path: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+", path) or ".." in path.split("/"):
+def _check_channel(channel: str) -> str:
+    if "://" in channel:
+        return _check_url(channel)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", channel):
+        raise ValueError("a channel is a name (letters, digits and . _ - /) or a URL")
+    return channel
+
+
+def _check_absolute_path(path: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+", path) or {".", ".."} & {*path.split("/")}:
         raise ValueError("a path begins with / and has letters, digits and . _ + - between them")
     return path
+
+
+def _check_address(address: str) -> str:
+    try:
+        # The name of an interface behind % is for the machine that it was written on.
+        if not getattr(ipaddress.ip_address(address), "scope_id", None):
+            return address
+    except ValueError:
+        pass
+    raise ValueError("an address is numbers: 0.0.0.0, ::1")
+
+
+def _check_python(source: str) -> str:
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        raise ValueError(f"it is not Python: {error.msg} in line {error.lineno}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"it is not Python: {error or 'nested too deep'}") from None
+    return source
 
 
 def _matching(pattern: str, words: str) -> AfterValidator:
@@ -110,7 +144,8 @@ def _matching(pattern: str, words: str) -> AfterValidator:
 
 
 Url = Annotated[str, AfterValidator(_check_url)]
-AbsolutePath = Annotated[str, AfterValidator(_check_relative_to_root)]
+Channel = Annotated[str, AfterValidator(_check_channel)]
+AbsolutePath = Annotated[str, AfterValidator(_check_absolute_path)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Sha256 = Annotated[str, _matching(r"[0-9a-f]{64}", "a sha256 is 64 digits and letters a to f")]
 # What adduser(8) accepts: these names end up in unit names and paths.
@@ -130,10 +165,19 @@ EnvironmentName = Annotated[
         "begins with a letter or a digit",
     ),
 ]
-# An option in place of a package name would be obeyed by conda, uv or apt.
+# An option in place of a package name would be obeyed by conda or uv.
 PackageSpec = Annotated[
     str,
-    _matching(r"[^-\s][^\n]*", "a package or channel begins with its name, not with - or space"),
+    _matching(
+        r"[^-\s\x00-\x1f][^\x00-\x1f]*", "a package begins with its name, not with - or space"
+    ),
+]
+AptPackage = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?",
+        "a package of the system is a name, or name=version",
+    ),
 ]
 VariableName = Annotated[
     str,
@@ -181,12 +225,13 @@ class Hub(Setting):
     """
 
     lock: Path = REPOSITORY / "box/opt/jupyterhub/release"
-    address: Annotated[str, _matching(r"[0-9a-fA-F:.]+", "an address is numbers: 0.0.0.0, ::1")] = (
-        "0.0.0.0"
-    )
+    address: Annotated[str, AfterValidator(_check_address)] = "0.0.0.0"
     port: Port = 8000
     base_url: Annotated[
-        str, _matching(r"/([A-Za-z0-9._~-]+/)*", "it begins and ends with /, like /jupyter/")
+        str,
+        _matching(
+            r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*", "it begins and ends with /, like /jupyter/"
+        ),
     ] = "/"
     default_url: Annotated[str, _matching(r"/[^\s\"'\\]*", "it begins with /, like /lab")] = "/lab"
     allowed_users: list[AccountName] = []
@@ -194,7 +239,7 @@ class Hub(Setting):
     admins: list[AccountName] = []
     admin_groups: list[AccountName] = []
     minimum_uid: int = Field(default=1000, ge=1)
-    extra_config: str = ""
+    extra_config: Annotated[str, AfterValidator(_check_python)] = ""
     proxy_api_port: Port = 8001
     hub_port: Port = 8081
 
@@ -205,15 +250,6 @@ class Hub(Setting):
             if not (lock / name).is_file():
                 raise ValueError(f"a lock is a directory with {name} in it")
         return lock
-
-    @field_validator("extra_config")
-    @classmethod
-    def _config_parses(cls, config: str) -> str:
-        try:
-            ast.parse(config)
-        except SyntaxError as error:
-            raise ValueError(f"not Python: {error.msg} in line {error.lineno}") from None
-        return config
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Hub:
@@ -269,7 +305,7 @@ class Conda(Setting):
     source: Literal["installer", "apt"] = "installer"
     installers: dict[Literal["amd64", "arm64"], Installer] = MINIFORGE_INSTALLERS  # type: ignore[assignment]
     root: AbsolutePath = "/opt/conda"
-    channels: list[PackageSpec] = Field(default=["conda-forge"], min_length=1)
+    channels: list[Channel] = Field(default=["conda-forge"], min_length=1)
     accept_anaconda_terms: bool = False
 
 
@@ -296,37 +332,41 @@ class Environment(Setting):
     pip: list[PackageSpec] = []
     file: Path | None = None
     lock: Path | None = None
-    channels: list[PackageSpec] | None = None
+    channels: list[Channel] | None = Field(default=None, min_length=1)
     variables: dict[VariableName, str] = {}
 
     @model_validator(mode="before")
     @classmethod
-    def _read_file(cls, data: dict[str, Any]) -> dict[str, Any]:
+    def _read_file(cls, data: Any) -> Any:
         """Turn an environment.yml into the same settings, so that there is one way to build.
 
         conda's own `env create` takes `nodefaults` for a channel and runs pip itself.
         """
-        if data.get("file") is None:
+        if not isinstance(data, dict) or not isinstance(data.get("file"), str | Path):
             return data
         taken = sorted({"conda", "pip", "lock", "channels"} & data.keys())
         if taken:
-            raise ValueError(f"with file={str(data['file'])!r}, {' and '.join(taken)} come from it")
-        return {**data, **read_environment_file(Path(data["file"]))}
+            raise ValueError(
+                f"file {str(data['file'])!r} says what it holds: leave out {', '.join(taken)}"
+            )
+        read = read_environment_file(Path(data["file"]))
+        given = data.get("variables", {})
+        if isinstance(given, dict):
+            given = {**read["variables"], **given}
+        return {**data, **read, "variables": given}
 
     @field_validator("lock")
     @classmethod
     def _lock_is_explicit(cls, lock: Path | None) -> Path | None:
         if lock is None:
             return None
-        if not lock.is_file():
-            raise ValueError("there is no such file")
-        lines = [line.strip() for line in lock.read_text().splitlines()]
+        lines = [line.strip() for line in _text(lock).splitlines()]
         urls = [line for line in lines if line and not line.startswith(("#", "@"))]
         if "@EXPLICIT" not in lines or not urls:
             raise ValueError("a lock has a line @EXPLICIT and package URLs below it")
         for url in urls:
-            if not re.search(r"#(sha256:)?[0-9a-f]{32,64}$", url):
-                raise ValueError(f"every URL in a lock ends in #HASH; this one does not: {url}")
+            if not re.fullmatch(r"(https?|file)://\S+#(sha256:)?[0-9a-f]{32,64}", url):
+                raise ValueError(f"a line of a lock is URL#HASH, and this one is not: {url}")
         return lock
 
     @model_validator(mode="after")
@@ -364,6 +404,15 @@ class Environment(Setting):
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("it cannot be read: it is not text") from None
+
+
 def read_environment_file(path: Path) -> dict[str, Any]:
     """Read an environment.yml as settings of an `Environment`.
 
@@ -374,25 +423,34 @@ def read_environment_file(path: Path) -> dict[str, Any]:
         ValueError: when it cannot be read or says something that an environment here has not.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not YAML"
-        raise ValueError(f"file {str(path)!r} cannot be read: {reason}") from None
+        return _environment_settings(yaml.safe_load(_text(path)))
+    except (yaml.YAMLError, RecursionError):
+        raise ValueError(f"file {str(path)!r}: it is not YAML") from None
+    except ValueError as error:
+        raise ValueError(f"file {str(path)!r}: {error}") from None
+
+
+def _environment_settings(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
-        raise ValueError(f"file {str(path)!r} has no list of dependencies")
+        raise ValueError("it has no list of dependencies")
     unknown = content.keys() - {"name", "prefix", "channels", "dependencies", "variables"}
     if unknown:
-        raise ValueError(f"file {str(path)!r} says {', '.join(sorted(unknown))}, which is not read")
+        raise ValueError(f"it says {', '.join(sorted(map(str, unknown)))}, which is not read")
+    channels, variables = content.get("channels") or [], content.get("variables") or {}
+    if not isinstance(channels, list) or not isinstance(variables, dict):
+        raise ValueError("its channels are a list, and its variables NAME: VALUE pairs")
     conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
     nested = [entry for entry in content["dependencies"] if not isinstance(entry, str)]
-    if any(not isinstance(entry, dict) or entry.keys() != {"pip"} for entry in nested):
-        raise ValueError(f"file {str(path)!r}: a dependency is a package or a list under pip:")
-    channels = [name for name in content.get("channels") or [] if name != "nodefaults"]
+    for entry in nested:
+        if not isinstance(entry, dict) or entry.keys() != {"pip"}:
+            raise ValueError("a dependency is a package, or a list of packages under pip")
+        if not isinstance(entry["pip"], list | None):
+            raise ValueError("what stands under pip is a list of packages")
     return {
         "conda": conda,
         "pip": [spec for entry in nested for spec in entry["pip"] or []],
-        "channels": channels or None,
-        "variables": {key: str(value) for key, value in (content.get("variables") or {}).items()},
+        "channels": [name for name in channels if name != "nodefaults"] or None,
+        "variables": {str(key): str(value) for key, value in variables.items()},
     }
 
 
@@ -425,8 +483,10 @@ class User(Setting):
     @field_validator("password_hash")
     @classmethod
     def _is_crypt(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret and not re.fullmatch(r"\$[^:\s]+\$[^:\s]+", secret.get_secret_value()):
-            raise ValueError("a password hash is written as crypt(5) does: $id$salt$hash")
+        if secret is not None and not re.fullmatch(
+            r"\$[^:\s]+\$[^:\s]+", secret.get_secret_value()
+        ):
+            raise ValueError("a password hash is written as crypt(5) does, $id$salt$hash")
         return secret
 
 
@@ -504,7 +564,7 @@ class Box(Setting):
     environments: list[Environment] = DEFAULT_ENVIRONMENTS
     users: list[User] = []
     groups: list[Group] = []
-    packages: list[PackageSpec] = BASE_PACKAGES
+    packages: list[AptPackage] = BASE_PACKAGES
     mirrors: Mirrors = Mirrors()
     ca_certificates: list[Path] = []
     allow_any_os: bool = False
@@ -532,6 +592,8 @@ class Box(Setting):
         for path in paths:
             if not path.is_file() or "BEGIN CERTIFICATE" not in path.read_text(errors="replace"):
                 raise ValueError(f"{str(path)!r} is not a file with a PEM certificate")
+        # On the box they lie side by side, each as NAME.crt.
+        _refuse_twice("certificates are", [path.stem for path in paths])
         return paths
 
     def at(self, host: str, **connection: Any) -> tuple[str, dict[str, Any]]:
