@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -186,18 +187,26 @@ def compile_python(prefix: str, linked: Sequence[Record], minor: str) -> None:
     }
     if not sources:
         return
-    subprocess.run(
-        [f"{prefix}/bin/python", "-I", "-Wi", "-m", "compileall", "-q", "-l", "-j0", "-i", "-"],
-        input="\n".join(sources),
-        text=True,
-        cwd=prefix,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    kept = {
+        name: Path(record["link"]["source"], "info/compiled", tag, _compiled(name, tag))
+        for name, record in sources.items()
+    }
+    missing = []
+    for name, cached in kept.items():
+        target = Path(prefix, _compiled(name, tag))
+        target.parent.mkdir(exist_ok=True)
+        if cached.exists():
+            _place(cached, target)
+        else:
+            missing.append(name)
+    _compile(prefix, missing)
+    for name in missing:
+        # The next environment on this machine need not compile it again.
+        with contextlib.suppress(OSError):
+            kept[name].parent.mkdir(parents=True, exist_ok=True)
+            os.link(f"{prefix}/{_compiled(name, tag)}", kept[name])
     for name, record in sources.items():
-        folder, file = os.path.split(name)
-        compiled = f"{folder}/__pycache__/{file.removesuffix('.py')}.{tag}.pyc"
+        compiled = _compiled(name, tag)
         try:
             size = os.stat(f"{prefix}/{compiled}").st_size
         except OSError:
@@ -206,6 +215,25 @@ def compile_python(prefix: str, linked: Sequence[Record], minor: str) -> None:
         record["paths_data"]["paths"].append(
             {"_path": compiled, "path_type": "pyc_file", "size_in_bytes": size}
         )
+
+
+def _compiled(name: str, tag: str) -> str:
+    folder, file = os.path.split(name)
+    return f"{folder}/__pycache__/{file.removesuffix('.py')}.{tag}.pyc"
+
+
+def _compile(prefix: str, names: Sequence[str]) -> None:
+    if not names:
+        return
+    subprocess.run(
+        [f"{prefix}/bin/python", "-I", "-Wi", "-m", "compileall", "-q", "-l", "-j0", "-i", "-"],
+        input="\n".join(names),
+        text=True,
+        cwd=prefix,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
 
 
 def _remove_empty(prefix: str, folders: set[Path]) -> None:

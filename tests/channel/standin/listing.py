@@ -40,7 +40,7 @@ def list_packages(args: Namespace, context: Context) -> int:
         for record in in_order(conda):
             digest = f"#{record['md5']}" if args.md5 and record.get("md5") else ""
             if args.sha256 and record.get("sha256"):
-                digest = f"#sha256:{record['sha256']}"
+                digest = f"#{record['sha256']}"
             print(f"{record['url']}{digest}")
         return 0
     records = sorted(conda + pip_installed(prefix, conda), key=lambda one: str(one["name"]))
@@ -220,7 +220,9 @@ def env_export(args: Namespace, context: Context) -> int:
         return 0
     import yaml
 
-    print(yaml.safe_dump(described, sort_keys=False, default_flow_style=False))
+    text = yaml.safe_dump(described, sort_keys=False, default_flow_style=False)
+    # conda indents the items of a list.
+    print(re.sub(r"^( *)- ", r"\1  - ", text, flags=re.M), end="")
     return 0
 
 

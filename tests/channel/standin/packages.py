@@ -60,7 +60,10 @@ def _solved(
         change = solver.solve(prefix, specs, held, context, **how)
     except errors.CondaError as error:
         if error.name in ("RattlerUnsatisfiableError", "PackagesNotFoundInChannelsError"):
-            output.solving(context, solver.channels_for(specs, context), prefix, failed=True)
+            channels = solver.channels_for(specs, context)
+            # As conda: where a package is missing it looks twice.
+            for _ in range(2 if error.name == "PackagesNotFoundInChannelsError" else 1):
+                output.solving(context, channels, prefix, failed=True)
         raise
     output.solving(context, solver.channels_for(specs, context), prefix, failed=False)
     return change

@@ -13,7 +13,7 @@ from .context import DEFAULT_ALIAS
 Record = dict[str, Any]
 
 # The order in which conda writes the keys of a record.
-_KEYS = (
+KEYS = (
     "name", "version", "build", "build_number", "channel", "subdir", "fn", "md5",
     "legacy_bz2_size", "url", "sha256", "arch", "platform", "depends", "constrains", "noarch",
     "track_features", "license", "license_family", "package_type", "timestamp", "size",
@@ -46,7 +46,7 @@ def full(index: Mapping[str, Any], base_url: str, file_name: str) -> Record:
         "fn": file_name,
         "url": f"{base_url}/{subdir}/{file_name}",
     }
-    return {key: known[key] for key in _KEYS if key in known}
+    return {key: known[key] for key in KEYS if key in known}
 
 
 def base_url(record: Mapping[str, Any]) -> str:

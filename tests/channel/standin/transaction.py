@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import CONDA_VERSION, envs, errors, fetch, link
 from .context import Context
-from .records import Record, dist, installed, is_environment, python_minor
+from .records import KEYS, Record, dist, installed, is_environment, python_minor
 from .solver import Change, conda_form, spec_name
 
 
@@ -99,9 +99,18 @@ def _write_record(
 ) -> None:
     earlier = before.get(record["name"], {}).get("requested_specs") or []
     specs = [requested] if requested else list(earlier)
-    noted = {key: value for key, value in record.items() if value is not None}
+    # In conda's order, and without what repodata knows and conda-meta does not say.
+    noted = {key: record[key] for key in KEYS if record.get(key) is not None}
     noted.pop("legacy_bz2_size", None)
     noted["requested_spec"] = specs[0] if specs else "None"
+    for key in (
+        "package_tarball_full_path",
+        "extracted_package_dir",
+        "files",
+        "paths_data",
+        "link",
+    ):
+        noted[key] = record[key]
     noted["requested_specs"] = specs
     path = Path(prefix, "conda-meta", f"{dist(record)}.json")
     partial = path.with_suffix(".partial")
