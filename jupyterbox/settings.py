@@ -216,8 +216,9 @@ class Hub(Setting):
         allowed_users: who may log in. With this and `allowed_groups` empty, any local account may
             whose uid is `minimum_uid` or above; root and service accounts never.
         allowed_groups: groups of the box whose members may log in.
-        admins: users with the hub's admin page. They may log in.
-        admin_groups: groups of the box whose members are admins.
+        admins: users with the hub's admin page. They may log in. With `admin_groups` empty, nobody
+            else is an admin, whoever was one before.
+        admin_groups: groups of the box whose members are admins, which is decided when they log in.
         minimum_uid: the lowest uid that may log in (login.defs' UID_MIN is 1000).
         extra_config: Python appended to jupyterhub_config.py.
         proxy_api_port: the proxy's API, on loopback only.
