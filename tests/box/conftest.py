@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from jupyterbox.demo.conda import conda_mirror, stop_channel
 from jupyterbox.demo.inventory import demo_settings
 from jupyterbox.demo.machine import Machine, NoMachine
 from jupyterbox.demo.steps import Steps
+from tests.box.user import User
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
@@ -104,6 +106,21 @@ class Operator:
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def main_pid(self, unit: str) -> int:
+        """The main process of one of the box's units, which runs."""
+        pid = int(self.sh(f"systemctl show -p MainPID --value {unit}"))
+        assert pid, f"{unit} does not run"
+        return pid
+
+    def person(self, name: str) -> User:
+        """Somebody with an account that no settings name, logged in to the hub."""
+        password = secrets.token_hex(8)
+        self.sh(f"id -u {name} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {name}")
+        self.machine.run("chpasswd", input=f"{name}:{password}\n", check=True)
+        user = User(self.machine.url, name, password)
+        user.log_in()
+        return user
+
 
 @pytest.fixture(scope="session")
 def bare(
@@ -153,3 +170,23 @@ def restored(box: Operator) -> Iterator[Operator]:
     """The deployed machine for a test that declares something else; the demo's settings return."""
     yield box
     box.deploy()
+
+
+@pytest.fixture(scope="session")
+def people(box: Operator) -> dict[str, User]:
+    """Users of the hub who stay logged in for the whole run."""
+    return {name: box.person(name) for name in ("ada", "bob")}
+
+
+@pytest.fixture
+def ada(people: dict[str, User]) -> User:
+    """A user whose server runs."""
+    people["ada"].start_server()
+    return people["ada"]
+
+
+@pytest.fixture
+def bob(people: dict[str, User]) -> User:
+    """Another user whose server runs."""
+    people["bob"].start_server()
+    return people["bob"]

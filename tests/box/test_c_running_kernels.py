@@ -1,0 +1,142 @@
+"""What runs stays: a user's server, kernels and open websockets, while the box changes under them.
+
+In each of these a cell prints numbers all the while, through the one websocket that its kernel has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import pytest
+
+from jupyterbox.layout import HUB_UNIT, PROXY_UNIT
+from tests.box.conftest import Operator
+from tests.box.user import User, wait_for
+
+STOP = PurePosixPath("/home/ada/stop-counting")
+COUNT = f"""
+import pathlib, time
+number, stop = 0, pathlib.Path({str(STOP)!r})
+while not stop.exists():
+    print(number, flush=True)
+    number += 1
+    time.sleep(0.1)
+stop.unlink()
+"""
+
+
+class Survivor:
+    """A user's kernel at work, and what must be the same of it and around it later."""
+
+    def __init__(self, box: Operator, user: User) -> None:
+        self.box, self.user = box, user
+        self.kernel = user.kernel("python3")
+        self.kernel.execute("import os, secrets, sys; variable = secrets.token_hex()")
+        self.prefix = self.kernel.execute("print(sys.prefix)")
+        self.before = self._seen()
+        self.counting = self.kernel.begin(COUNT)
+
+    def is_unharmed(self) -> None:
+        """Hold that nothing was lost, and that no process was replaced."""
+        self.box.sh(f"touch {STOP}")
+        numbers = self.kernel.output(self.counting).split()
+        assert len(numbers) > 1
+        assert numbers == [str(number) for number in range(len(numbers))]
+        assert self._seen() == self.before
+        print(f"{len(numbers)} lines through one websocket, none lost")
+
+    def _seen(self) -> dict[str, object]:
+        return {
+            "the kernel's process and variable": self.kernel.execute(
+                "print(os.getpid(), variable)"
+            ),
+            "the user's server": self.box.main_pid(f"jupyter-{self.user.name}-singleuser"),
+            "the proxy": self.box.main_pid(PROXY_UNIT),
+        }
+
+
+@pytest.fixture
+def survivor(box: Operator, ada: User) -> Iterator[Survivor]:
+    """A kernel of ada's that should live through the test."""
+    box.sh(f"rm -f {STOP}")
+    survivor = Survivor(box, ada)
+    yield survivor
+    survivor.kernel.close()
+
+
+def hub_answers(user: User) -> bool:
+    """Whether the hub is there, and still knows the user's browser."""
+    address = f"{user.hub}/hub/home"
+    return user.fetch(address)[:2] == (200, address)
+
+
+def test_a_hub_restart_interrupts_no_kernel(box: Operator, ada: User, survivor: Survivor) -> None:
+    hub = box.main_pid(HUB_UNIT)
+    box.sh(f"systemctl restart {HUB_UNIT}")
+    wait_for(lambda: hub_answers(ada), "the hub after its restart")
+    assert box.main_pid(HUB_UNIT) != hub
+    survivor.is_unharmed()
+
+
+def test_a_deploy_that_changes_nothing_interrupts_nothing(
+    box: Operator, survivor: Survivor
+) -> None:
+    hub = box.main_pid(HUB_UNIT)
+    assert box.deploy()["success"] == 0
+    assert box.main_pid(HUB_UNIT) == hub
+    survivor.is_unharmed()
+
+
+def test_a_deploy_of_another_hub_configuration_interrupts_no_kernel(
+    box: Operator, ada: User, survivor: Survivor
+) -> None:
+    hub = box.main_pid(HUB_UNIT)
+    settings = box.settings()
+    settings["hub"]["admins"] = ["ada"]
+    settings["hub"]["extra_config"] = (
+        "c.JupyterHub.template_vars = {'announcement': 'Closed on Friday'}"
+    )
+    assert shown_to(ada) == {"announcement": False, "admin page": 403}
+    try:
+        box.deploy(settings)
+        assert shown_to(ada) == {"announcement": True, "admin page": 200}
+    finally:
+        box.deploy()
+    # Rights go with the name in the settings, as they came.
+    assert shown_to(ada) == {"announcement": False, "admin page": 403}
+    assert box.main_pid(HUB_UNIT) != hub
+    survivor.is_unharmed()
+
+
+def shown_to(user: User) -> dict[str, object]:
+    """What a user sees of the hub's configuration."""
+    return {
+        "announcement": "Closed on Friday" in user.fetch(f"{user.hub}/hub/home")[2],
+        "admin page": user.fetch(f"{user.hub}/hub/admin")[0],
+    }
+
+
+def test_a_changed_environment_is_for_new_kernels(
+    restored: Operator, ada: User, survivor: Survivor
+) -> None:
+    hub = restored.main_pid(HUB_UNIT)
+    settings = restored.settings()
+    settings["environments"][0]["conda"].append("six=1.16.0")
+    restored.deploy(settings)
+    link = restored.sh("readlink -f /opt/conda/envs/python3").strip()
+    assert link != survivor.prefix
+
+    survivor.is_unharmed()
+    # It has not imported pip before: that it finds it in its own release is what is asked.
+    old = survivor.kernel
+    assert old.execute("print('pip' in sys.modules)") == "False"
+    assert old.execute("import pip; print(pip.__file__)").startswith(f"{survivor.prefix}/")
+    assert old.execute("import importlib.util as u; print(u.find_spec('six'))") == "None"
+    with ada.kernel("python3") as new:
+        assert new.execute("import six, sys; print(six.__version__, sys.prefix)") == (
+            f"1.16.0 {link}"
+        )
+    restored.sh(f"test -e {survivor.prefix}/release.json")
+    # A hub has no part in it.
+    assert restored.main_pid(HUB_UNIT) == hub
