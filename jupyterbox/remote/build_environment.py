@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,28 +51,46 @@ def last_line(text):
 
 
 def conda_reason(stdout, stderr):
-    """Conda's own error as one sentence; its JSON is not there for malformed specs."""
+    """Conda's own error as one sentence."""
     try:
         error = json.loads(stdout)
-    except ValueError:
-        return last_line(stderr or stdout)
-    for nested in error.get("errors") or []:
-        error = nested
-        break
+    except (ValueError, RecursionError):
+        error = None
+    if not isinstance(error, dict):
+        # A malformed spec: conda cannot write that error as JSON, and ends in a traceback of it.
+        raised = re.findall(r"^conda\.exceptions\.\w+: (.+)$", stderr, re.MULTILINE)
+        return raised[-1] if raised else last_line(stderr or stdout)
+    error = next(iter(error.get("errors") or []), error)
     kind, message = error.get("exception_name", ""), error.get("message") or error.get("error", "")
-    channels = [line.strip(" -") for line in str(error.get("channels_formatted", "")).splitlines()]
-    where = ", ".join(filter(None, channels)) or "its channels"
+    # Less the lines of the tree that a solver draws.
+    lines = [line.strip(" -\u251c\u2514\u2502\u2500") for line in message.splitlines()]
+    lines = [line for line in lines if line]
     if kind == "PackagesNotFoundInChannelsError":
-        return f"no package {', '.join(map(repr, error.get('packages', [])))} in {where}"
+        packages = ", ".join(map(repr, error["packages"]))
+        channels = ", ".join(re.findall(r"^  - (.+)$", error["channels_formatted"], re.MULTILINE))
+        return f"no package {packages} in {channels}"
     if "Unsatisfiable" in kind:
-        return "its packages exclude each other: " + " ".join(message.split(":", 1)[-1].split())
-    return message.strip().splitlines()[0] if message.strip() else kind
+        ends = (":", ",", "require")
+        clauses = [line if line.endswith(ends) else f"{line};" for line in lines]
+        return "its packages exclude each other: " + " ".join(clauses).partition(": ")[2]
+    if "ToS" in kind:
+        return f"{lines[1]} asks for its Terms of Service, see Conda.accept_anaconda_terms"
+    said = lines[0] if lines else kind
+    url = error.get("url") or ""
+    return said if url in said else f"{said} ({url})"
 
 
 def uv_reason(stderr):
-    """What uv says after its cross, on one line."""
-    text = stderr.split("\u00d7", 1)[-1] if "\u00d7" in stderr else stderr.split("error:", 1)[-1]
-    return " ".join(text.replace("\u2570\u2500\u25b6", "").replace("\u2502", "").split())
+    """What uv says of its error: that, the first and the last of its causes."""
+    _, found, error = stderr.partition("error: ")
+    if not found:
+        return last_line(stderr)
+    said = error.split("\n\nhint:")[0].splitlines()
+    causes = [line.partition("cause: ")[2] for line in said if line.startswith("  cause: ")]
+    if "[stderr]" in error:
+        # A package that does not build says why in its last line.
+        causes.append(said[-1].strip())
+    return ": ".join(dict.fromkeys([said[0], *causes[:1], *causes[-1:]]))
 
 
 def install_conda_packages(release, spec):
@@ -200,6 +219,6 @@ if __name__ == "__main__":
     try:
         build(spec)
     except Failure as failure:
-        sys.exit(f"environment {spec['name']}: {failure}.")
+        sys.exit(f"environment {spec['name']}: {str(failure).rstrip('.;')}.")
     except OSError as error:
         sys.exit(f"environment {spec['name']}: {error.filename or spec['root']}: {error.strerror}.")
