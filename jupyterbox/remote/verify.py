@@ -161,6 +161,8 @@ async def execute(socket, code):
 async def check_kernel(user, name, spec):
     """A cell in one kernel; everything that it names must lie in the release that it is of."""
     prefix = (spec.get("env") or {}).get("CONDA_PREFIX")
+    if name == "python3" and not prefix:
+        raise Failure("it is the hub's own kernel, not that of the environment python3")
     language = spec.get("language", "").lower()
     printed = await user.run(name, CELLS.get(language, "1"))
     places = {"which python": printed.strip()} if language == "bash" else {}
