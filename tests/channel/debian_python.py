@@ -231,7 +231,7 @@ def _precompile(prefix: Path) -> None:
     python = prefix / "bin" / f"python{PYTHON_MINOR}"
     stdlib = prefix / "lib" / f"python{PYTHON_MINOR}"
     # lib2to3 holds files that are Python 2 on purpose.
-    quiet = ["-q", "-q", "-j0", "-x", "/(lib2to3/tests|test)/", "-s", str(prefix)]
+    quiet = ["-q", "-q", "-x", "/(lib2to3/tests|test)/", "-s", str(prefix)]
     try:
         run([python, "-I", "-m", "compileall", *quiet, stdlib], env={"PATH": "/usr/bin:/bin"})
     except (ChannelError, OSError) as error:

@@ -58,13 +58,30 @@ _NAMES = {
 }
 
 
-def _uv() -> str:
+_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def _uv(*arguments: str | Path) -> None:
+    """Run uv.
+
+    Args:
+        arguments: what to do, with absolute paths.
+
+    Raises:
+        ChannelError: there is no uv, or it failed.
+    """
     beside = Path(sysconfig.get_path("scripts")) / "uv"
-    # `uv run` says in $UV which uv it is.
-    found = os.environ.get("UV") or (str(beside) if beside.exists() else shutil.which("uv"))
+    found = str(beside) if beside.exists() else shutil.which("uv")
     if not found:
-        raise ChannelError("uv is needed to fetch wheels, and it is neither on PATH nor in $UV.")
-    return found
+        raise ChannelError("uv is needed to fetch wheels, and it is not beside Python or on PATH.")
+    # The lock files decide, not what a machine is set to.
+    ignored = {"UV_FIND_LINKS", "UV_EXTRA_INDEX_URL"}
+    env = {name: value for name, value in os.environ.items() if name not in ignored}
+    if _AUTHORITIES.exists():
+        # A site's own authorities are in the system's list, uv brings one of its own.
+        env.setdefault("UV_SYSTEM_CERTS", "true")
+    # Not in the checkout, whose own settings for uv are about something else.
+    run([found, *arguments], cwd=Path("/"), env=env)
 
 
 def _target(machine: Machine) -> list[str]:
@@ -86,12 +103,9 @@ def lock(group: str, file: Path, machine: Machine) -> None:
     requirements = file.with_suffix(".in")
     requirements.write_text("\n".join(REQUIREMENTS[group]) + "\n")
     try:
-        run(
-            [
-                *(_uv(), "pip", "compile", *_target(machine), "--generate-hashes", "--upgrade"),
-                *("--no-header", "--no-annotate", "--quiet", "--output-file", file, requirements),
-            ],
-            cwd=file.parent,
+        _uv(
+            *("pip", "compile", *_target(machine), "--generate-hashes", "--upgrade"),
+            *("--no-header", "--no-annotate", "--quiet", "--output-file", file, requirements),
         )
     finally:
         requirements.unlink()
@@ -109,14 +123,10 @@ def fetch(lock_file: Path, target: Path, machine: Machine) -> None:
         ChannelError: uv is missing or could not get them.
     """
     target.mkdir(parents=True)
-    run(
-        [
-            *(_uv(), "pip", "install", f"--python={sys.executable}", f"--target={target}"),
-            *_target(machine),
-            *("--no-deps", "--require-hashes", "--quiet", "-r", lock_file),
-        ],
-        # Not in the checkout: uv would read the project's own settings there.
-        cwd=target,
+    _uv(
+        *("pip", "install", f"--python={sys.executable}", f"--target={target}"),
+        *_target(machine),
+        *("--no-deps", "--require-hashes", "--quiet", "-r", lock_file),
     )
 
 
@@ -237,6 +247,8 @@ def package(info: Path, machine: Machine) -> Package:
     for path in _wheel_files(info):
         if path.startswith("bin/") and path.removeprefix("bin/") in scripts:
             continue  # made for the prefix, below or when a noarch package is linked
+        if re.fullmatch(r"bin/pip\d+\.\d+", path):
+            continue  # uv names it after the Python that runs this, conda-forge has none
         if Path(path).parts[0] in ("bin", "etc", "share"):
             files.append(_data_entry(path, root / path))
         elif path == f"{info.name}/INSTALLER":

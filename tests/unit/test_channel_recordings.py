@@ -177,7 +177,7 @@ def conda() -> Iterator[Conda]:
     """A stand-in that was installed by its installer, without channels configured."""
     default = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     cache = os.environ.get("JUPYTERBOX_CACHE") or os.path.join(default, "jupyterbox")
-    built = build(Path(cache))
+    built = build(Path(cache, "channel"))
     folder = Path(tempfile.mkdtemp(prefix="channel-test-"))
     try:
         # pytest's own temporary directories are closed to the second user.

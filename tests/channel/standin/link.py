@@ -225,8 +225,10 @@ def _compiled(name: str, tag: str) -> str:
 def _compile(prefix: str, names: Sequence[str]) -> None:
     if not names:
         return
+    # Several processes at once need semaphores, and those a shared memory to write to.
+    workers = "-j0" if os.access("/dev/shm", os.W_OK) else "-j1"
     subprocess.run(
-        [f"{prefix}/bin/python", "-I", "-Wi", "-m", "compileall", "-q", "-l", "-j0", "-i", "-"],
+        [f"{prefix}/bin/python", "-I", "-Wi", "-m", "compileall", "-q", "-l", workers, "-i", "-"],
         input="\n".join(names),
         text=True,
         cwd=prefix,
