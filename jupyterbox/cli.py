@@ -77,9 +77,11 @@ def down(name: str) -> None:
     except NoMachine:
         click.echo(f"There is no demo box {name}.")
         return
+    say = Steps()
+    say(f"destroying the box {name}")
     stop_channel(machine)
     machine.destroy()
-    click.echo(f"The demo box {name} is gone.")
+    say(f"the box {name} is gone")
 
 
 @demo.command()

@@ -18,7 +18,7 @@ import re
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -30,7 +30,8 @@ from jupyterbox.demo.process import wait_until
 from jupyterbox.demo.root import bare_root, copy_root, remove_tree
 from jupyterbox.demo.steps import Say, Steps
 
-STATE_VARIABLE = "JUPYTERBOX_DEMO_STATE"
+# Where all boxes of this host are remembered: their names are taken on the whole host, too.
+STATE = Path("/var/lib/jupyterbox-demo")
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
@@ -88,7 +89,7 @@ class Machine:
         say = say or Steps()
         root = bare_root(release, say)
         with _creating():
-            directory = state_directory() / name
+            directory = STATE / name
             if (directory / "machine.json").exists():
                 raise DemoError(f"There is a demo box {name} already.")
             remove_tree(directory)
@@ -118,7 +119,7 @@ class Machine:
             DemoError: it belongs to root, who does not ask.
         """
         try:
-            return cls(**json.loads((state_directory() / name / "machine.json").read_text()))
+            return cls(**json.loads((STATE / name / "machine.json").read_text()))
         except FileNotFoundError:
             raise NoMachine(
                 f"There is no demo box {name}: `jupyterbox demo up --name {name}` makes one."
@@ -137,7 +138,7 @@ class Machine:
     @property
     def directory(self) -> Path:
         """Where everything of this box lies."""
-        return state_directory() / self.name
+        return STATE / self.name
 
     @property
     def root(self) -> Path:
@@ -288,9 +289,10 @@ class Machine:
         """Have it reboot itself, and wait until the next boot lets people in.
 
         Raises:
-            DemoError: it did not come back.
+            DemoError: it cannot be reached, or did not come back.
         """
-        before = self.boot_id()
+        if (before := self.boot_id()) is None:
+            raise DemoError(f"The demo box {self.name} cannot be reached to reboot it.")
         self.run("systemctl reboot")
         self._wait(lambda: self.boot_id() not in (None, before), "reboot", seconds)
         self.wait_for_ssh(seconds)
@@ -364,22 +366,21 @@ class Machine:
             (nspawn / "locks" / f"inode-{of.st_dev}:{of.st_ino}").unlink(missing_ok=True)
 
 
-def state_directory() -> Path:
-    """Where all boxes of this host are remembered."""
-    return Path(os.environ.get(STATE_VARIABLE, "/var/lib/jupyterbox-demo"))
-
-
 @contextmanager
 def _creating() -> Iterator[None]:
     """Let one box be created at a time: no two may choose the same ports."""
     # Boxes hold setuid programs, and keys: nobody else gets in.
-    state_directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state_directory() / ".lock").open("w") as lock:
+    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (STATE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _ports_of_others() -> set[int]:
     """The ports of all boxes there are, running or not."""
-    remembered = state_directory().glob("*/machine.json")
-    return {port for path in remembered for port in Machine.load(path.parent.name).ports.values()}
+    taken: set[int] = set()
+    for remembered in STATE.glob("*/machine.json"):
+        # One may be destroyed while we look.
+        with suppress(NoMachine):
+            taken.update(Machine.load(remembered.parent.name).ports.values())
+    return taken

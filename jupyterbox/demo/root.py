@@ -241,6 +241,8 @@ def _mmdebstrap(recipe: Recipe, keyring: Path, target: Path, lock: int, say: Say
     """Run mmdebstrap, passing on its steps and its errors as it prints them."""
     distribution = DISTRIBUTIONS[recipe.release]
     command = [
+        # What it mounts in the tree is seen by nobody else, and gone with it, however it ends.
+        *("unshare", "--mount", "--"),
         "mmdebstrap",
         "--mode=root",
         "--variant=important",
