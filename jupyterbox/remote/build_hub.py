@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -95,6 +96,15 @@ def check(prefix):
     )
 
 
+def close(prefix):
+    """Take away from everybody but root the right to write: uv's lock file is everybody's."""
+    for directory, directories, files in os.walk(prefix):
+        for path in (os.path.join(directory, name) for name in [*directories, *files]):
+            mode = os.lstat(path).st_mode
+            if mode & 0o022 and not stat.S_ISLNK(mode):
+                os.chmod(path, stat.S_IMODE(mode) & ~0o022)
+
+
 def write_record(prefix, record):
     (site,) = glob.glob(f"{prefix}/lib/python3*/site-packages")
     found = {d.metadata["Name"].lower(): d.version for d in distributions(path=[site])}
@@ -121,6 +131,7 @@ def build(prefix, kernels, python_index, npm, record):
         Path(prefix, "share/jupyter/kernels"), os.path.relpath(kernels, f"{prefix}/share/jupyter")
     )
     check(prefix)
+    close(prefix)
     write_record(prefix, record)
 
 
