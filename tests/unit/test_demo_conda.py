@@ -36,7 +36,8 @@ class _Pages(BaseHTTPRequestHandler):
 def address() -> Iterator[str]:
     """The address of a web server."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Pages) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        quick = {"poll_interval": 0.01}
+        threading.Thread(target=server.serve_forever, kwargs=quick, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
