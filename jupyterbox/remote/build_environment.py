@@ -139,6 +139,25 @@ def install_pip_packages(release, spec):
         raise Failure(f"pip packages: {uv_reason(err)}")
 
 
+def register_kernels(release):
+    """Run what packages from the Python index bring to register their kernels, bash_kernel's say.
+
+    A wheel runs nothing when it is installed, so some leave `python -m PACKAGE.install` to people.
+    """
+    for info in pip_packages(release):
+        for program in re.findall(r"^([^/,\n]+)/install\.py,", read(info / "RECORD"), re.MULTILINE):
+            source = read(info.parent / program / "install.py")
+            if "install_kernel_spec" not in source or "--sys-prefix" not in source:
+                continue
+            code, _, err = run(
+                [f"{release}/bin/python", "-I", "-m", f"{program}.install", "--sys-prefix"],
+                f"registering the kernel of {program}",
+                {},
+            )
+            if code:
+                raise Failure(f"{program} does not register its kernel: {last_line(err)}")
+
+
 def check(release):
     """Refuse a release that could not start a kernel."""
     specs = glob.glob(f"{release}/share/jupyter/kernels/*/kernel.json")
@@ -163,14 +182,22 @@ def contents(release):
     fields = ("name", "version", "build", "channel", "subdir", "fn", "url", "md5", "sha256")
     records = [json.loads(Path(p).read_text()) for p in glob.glob(f"{release}/conda-meta/*.json")]
     packages = [{key: record.get(key) for key in fields} for record in records]
-    infos = glob.glob(f"{release}/lib/python3*/site-packages/*.dist-info")
-    by_pip = [
-        Path(info).name[: -len(".dist-info")]
-        for info in infos
-        if (Path(info) / "INSTALLER").exists()
-        and (Path(info) / "INSTALLER").read_text().strip() not in ("conda", "")
-    ]
+    by_pip = [info.stem for info in pip_packages(release)]
     return {"packages": sorted(packages, key=lambda p: p["name"]), "pip": sorted(by_pip)}
+
+
+def pip_packages(release):
+    """The dist-info directories of what conda did not install."""
+    infos = map(Path, glob.glob(f"{release}/lib/python3*/site-packages/*.dist-info"))
+    return [info for info in infos if read(info / "INSTALLER").strip() not in ("conda", "")]
+
+
+def read(path):
+    """A file's text; nothing where there is no such file."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def record(release, spec):
@@ -206,6 +233,7 @@ def build(spec):
         install_conda_packages(release, spec)
         if spec["pip"]:
             install_pip_packages(release, spec)
+            register_kernels(release)
         check(release)
         record(release, spec)
     except BaseException:
