@@ -214,9 +214,11 @@ class Terminal:
         self.user = user
         self.name: str = user.api("api/terminals", method="POST")["name"]
         self.socket = user.socket(f"terminals/websocket/{self.name}")
+        # Wide enough for any line: wrapped ones would be broken up.
+        self.socket.send(json.dumps(["set_size", 24, 500]))
 
     def run(self, command: str, seconds: float = PATIENCE) -> str:
-        """Type a command, wait for its end, return what the screen shows from then on.
+        """Type a command, wait for its end, return the lines that it printed.
 
         Raises:
             AssertionError: it failed.
@@ -233,7 +235,9 @@ class Terminal:
             if message[0] == "stdout":
                 shown += message[1]
         assert end.group(1) == "0", shown
-        return shown
+        # Behind the typed line, without colours and the like.
+        plain = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]|\r", "", shown[: end.start()])
+        return plain.rpartition(f"'{mark}'-$?-")[2].strip()
 
     def close(self) -> None:
         """Close it."""
