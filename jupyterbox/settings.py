@@ -32,6 +32,7 @@ from pydantic_core import ErrorDetails
 from pyinfra.api.exceptions import PyinfraError
 
 from jupyterbox.connection import NoDelay
+from jupyterbox.layout import WORKSPACE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -76,14 +77,19 @@ class Setting(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
+        name, known = type(self).__name__, list(type(self).model_fields)
         try:
             super().__init__(**data)
         except ValidationError as error:
-            name, known = type(self).__name__, list(type(self).model_fields)
             raise SettingsError(
                 "\n".join(_sentence(name, detail, known) for detail in error.errors())
             ) from None
+        except TypeError as error:
+            if "keywords must be strings" not in str(error):
+                raise
+            # A group of settings that is given as a dictionary inside this one.
+            raise SettingsError(f"{name}: the name of a setting is a text.") from None
 
 
 def _check_url(url: str) -> str:
@@ -607,6 +613,8 @@ class Box(Setting):
         data: dict[str, Any] = {"box": self, **connection}
         if host == "@local":
             data.setdefault("_sudo", os.geteuid() != 0)
+            # Not below the directory that pyinfra is started in, as a relative one would be here.
+            data.setdefault("_temp_dir", str(Path.home() / WORKSPACE))
         else:
             data.setdefault("ssh_paramiko_connect_kwargs", {"transport_factory": NoDelay()})
             if connection.get("ssh_user") == "root":
