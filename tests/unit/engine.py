@@ -1,0 +1,142 @@
+"""pyinfra's real engine on its `@fake` connector: recorded text in, commands out.
+
+Facts are asked with their real commands and read by their real parsers; operations yield to the
+real executor. Only the box is missing: what it says to a command is given, and a command that
+nothing is said to succeeds without output, as on a box that has none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, StringCommand
+from pyinfra.api.config import Config
+from pyinfra.api.connect import connect_all
+from pyinfra.api.deploy import add_deploy
+from pyinfra.api.facts import FactBase, get_fact
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.operation import add_op
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import State
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+
+from jupyterbox.program import PROGRAMS
+
+RECORDED = Path(__file__).parents[1] / "recorded"
+SOURCES = {path.read_text(): path.stem for path in PROGRAMS.glob("*.py")}
+
+Says = Mapping[str | re.Pattern[str], Any]
+Shown = str | tuple[Any, ...]
+
+
+def recorded(name: str) -> str:
+    """A recording, without the line at its top that says where it comes from."""
+    head, _, text = (RECORDED / f"{name}.txt").read_text().partition("\n")
+    assert head.startswith("# "), f"{name} does not say where it comes from"
+    return text
+
+
+def state_of(name: str) -> Any:
+    """A recording that is JSON."""
+    return json.loads(recorded(name))
+
+
+def programs(**answers: Any) -> dict[str | re.Pattern[str], str]:
+    """What the programs of jupyterbox/remote say, by their names."""
+    return {first_line(name): json.dumps(answer) for name, answer in answers.items()}
+
+
+def first_line(program: str) -> str:
+    """What a program's command can be known by."""
+    source = (PROGRAMS / f"{program}.py").read_text()
+    return shlex.quote(source)[1:].partition("\n")[0]
+
+
+@contextmanager
+def engine(says: Says | None) -> Iterator[State]:
+    """pyinfra, connected to a box that answers so."""
+    data = {"fake_responses": dict(says or {}), "fake_delay": 0, "fake_delay_jitter": 0}
+    inventory = Inventory((["@fake/box"], data))  # type: ignore[no-untyped-call]
+    state = State(inventory, Config())  # type: ignore[no-untyped-call]
+    connect_all(state)
+    try:
+        yield state
+    finally:
+        # An exception leaves pyinfra's contexts as they were inside.
+        for context in (ctx_config, ctx_host, ctx_inventory, ctx_state):
+            context.reset()
+
+
+def fact(cls: type[FactBase[Any]], says: Says | None = None, **arguments: Any) -> Any:
+    """What a fact is on a box."""
+    with engine(says) as state:
+        [host] = state.inventory
+        with ctx_state.use(state), ctx_host.use(host):
+            return get_fact(state, host, cls, kwargs=arguments)
+
+
+def run(
+    operation: Callable[..., Any], *args: Any, says: Says | None = None, **kwargs: Any
+) -> list[Shown]:
+    """The commands that an operation runs; what was planned must have announced them."""
+    with engine(says) as state:
+        [meta] = add_op(state, operation, *args, **kwargs).values()
+        run_ops(state)
+        commands = [show(command) for command in meta._commands]
+        assert meta.will_change == bool(commands), "the plan said otherwise"
+        return commands
+
+
+def plan(
+    operation: Callable[..., Any], *args: Any, says: Says | None = None, **kwargs: Any
+) -> bool:
+    """Whether an operation plans to change something; nothing is run."""
+    with engine(says) as state:
+        [meta] = add_op(state, operation, *args, **kwargs).values()
+        return bool(meta.will_change)
+
+
+def deployed(
+    deploy: Callable[..., Any], *args: Any, says: Says | None = None, **kwargs: Any
+) -> dict[str, list[Shown]]:
+    """The commands of a deploy, by the names of its operations, in their order."""
+    with engine(says) as state:
+        add_deploy(state, deploy, *args, **kwargs)
+        run_ops(state)
+        [operations] = state.ops.values()
+        return {
+            name: [show(command) for command in operations[op_hash].operation_meta._commands or []]
+            for op_hash in state.get_op_order()  # type: ignore[no-untyped-call]
+            for name in state.op_meta[op_hash].names
+        }
+
+
+def show(command: Any) -> Shown:
+    """A command as a test writes it.
+
+    A program of jupyterbox/remote is `(NAME, {arguments})`, an upload `("put", PATH, CONTENT)`, and
+    a command with arguments of its own, like `_stdin`, `(COMMAND, {arguments})`.
+    """
+    if isinstance(command, FunctionCommand):
+        [command] = command.args
+    if isinstance(command, FileUploadCommand):
+        if isinstance(command.src, str):
+            return ("put", command.dest, Path(command.src).read_text())
+        command.src.seek(0)
+        return ("put", command.dest, command.src.read())
+    assert isinstance(command, StringCommand)
+    text = command.get_raw_value()
+    if " -I -c " in text and (words := shlex.split(text))[-2] in SOURCES:
+        name, python = SOURCES[words[-2]], words[-5]
+        called = name if python == "python3" else f"{python} {name}"
+        optional = "if there is a python3: " if words[0] == "command" else ""
+        return (f"{optional}{called}", json.loads(words[-1]))
+    if command.connector_arguments:
+        return (text, dict(command.connector_arguments))
+    return text
