@@ -180,7 +180,7 @@ class Access(FactBase[dict[str, str]]):
     def command(self, workspace: str = WORKSPACE) -> str:
         return (
             "echo uid=$(id -u); echo user=$(id -un); "
-            f"echo workspace=$(stat -c '%a %U' {workspace} 2>/dev/null); "
+            f"echo workspace=$(stat -c '%a %U' ~/{workspace} 2>/dev/null); "
             "command -v sudo >/dev/null || echo 'sudo=the box has no sudo'; "
             "command -v sudo >/dev/null && echo sudo=$(sudo -n echo yes 2>&1); :"
         )

@@ -123,7 +123,7 @@ def access_problems(access: dict[str, str]) -> Iterator[str]:
 
 def workspace_command() -> StringCommand:
     """Make the directory for uploads, in the home of the account that logs in."""
-    directory = layout.WORKSPACE
+    directory = f"~/{layout.WORKSPACE}"
     return StringCommand(f"mkdir -p {directory} && chmod 700 {directory}", _sudo=False)
 
 
