@@ -26,10 +26,10 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import State
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
-from jupyterbox.program import PROGRAMS
+from jupyterbox.program import PROGRAMS, program
 
 RECORDED = Path(__file__).parents[1] / "recorded"
-SOURCES = {path.read_text(): path.stem for path in PROGRAMS.glob("*.py")}
+SOURCES = {program(path.stem).bits[3].obj: path.stem for path in PROGRAMS.glob("*.py")}
 
 Says = Mapping[str | re.Pattern[str], Any]
 Shown = str | tuple[Any, ...]
@@ -52,10 +52,9 @@ def programs(**answers: Any) -> dict[str | re.Pattern[str], str]:
     return {first_line(name): json.dumps(answer) for name, answer in answers.items()}
 
 
-def first_line(program: str) -> str:
+def first_line(name: str) -> str:
     """What a program's command can be known by."""
-    source = (PROGRAMS / f"{program}.py").read_text()
-    return shlex.quote(source)[1:].partition("\n")[0]
+    return shlex.quote((PROGRAMS / f"{name}.py").read_text())[1:].partition("\n")[0]
 
 
 @contextmanager
