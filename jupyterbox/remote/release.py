@@ -1,0 +1,112 @@
+"""What the programs that build a release share: one builder at a time, progress, the record."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+HEARTBEAT = 10  # seconds; longer silence looks like a hang
+
+_locks = []
+
+
+class Failure(Exception):
+    """One sentence for the operator."""
+
+
+@contextmanager
+def building(prefix):
+    """Hold the place where a release is built, alone; it comes empty, and a failure empties it.
+
+    Yields whether there is anything to build. A run whose connection broke may still be at it:
+    this one waits for it, and finds the release complete or what is left of it.
+    """
+    prefix = Path(prefix)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    with open(prefix.with_name(f".{prefix.name}.lock"), "w") as lock:
+        wait_for(lock, prefix)
+        # conda and uv hold it, too: they may outlive a builder that is killed.
+        _locks.append(lock.fileno())
+        if (prefix / "release.json").exists():
+            yield False
+            return
+        if prefix.exists():
+            # An interrupted run left it; no link has ever named it.
+            shutil.rmtree(prefix)
+        try:
+            yield True
+        except BaseException:
+            shutil.rmtree(prefix, ignore_errors=True)
+            raise
+
+
+def wait_for(lock, prefix):
+    told = 0.0
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() - told > HEARTBEAT:
+                told = time.monotonic()
+                print(f"waiting for another run that builds {prefix}", flush=True)
+            time.sleep(0.2)
+
+
+def run(command, what, env=None):
+    """Run a command, say so, and keep saying so while it runs; its status and output."""
+    started = time.monotonic()
+    print(what, flush=True)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, **(env or {})},
+            pass_fds=_locks,
+        )
+        try:
+            while True:
+                try:
+                    code = process.wait(HEARTBEAT)
+                    break
+                except subprocess.TimeoutExpired:
+                    print(f"{what} ({time.monotonic() - started:.0f} s so far)", flush=True)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        out.seek(0), err.seek(0)
+        return code, out.read().decode(errors="replace"), err.read().decode(errors="replace")
+
+
+def record(prefix, document):
+    """Write release.json, the mark of a complete release, last and at once."""
+    unfinished = Path(prefix, ".release.json")
+    built = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with open(unfinished, "w") as file:
+        json.dump({**document, "built": built}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(unfinished, Path(prefix, "release.json"))
+
+
+def build(what, prefix, fill):
+    """Build a release by calling `fill`; end the program with one sentence if that fails."""
+    os.umask(0o022)
+    try:
+        with building(prefix) as needed:
+            if needed:
+                fill()
+    except Failure as failure:
+        sys.exit(f"{what}: {str(failure).rstrip('.;')}.")
+    except OSError as error:
+        sys.exit(f"{what}: {error.filename or prefix}: {error.strerror}.")
