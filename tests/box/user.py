@@ -84,7 +84,10 @@ class User:
     def fetch(
         self, url: str, data: bytes | None = None, method: str | None = None
     ) -> tuple[int, str, str]:
-        """Ask for a page: its status, where redirections led, and its text."""
+        """Ask for a page: its status, where redirections led, and its text.
+
+        Where nobody answers, the status is 0 and the text says why.
+        """
         request = Request(url, data=data, method=method)
         if request.get_method() not in ("GET", "HEAD") and (token := self._xsrf(url)):
             request.add_header("X-XSRFToken", token)
@@ -93,6 +96,8 @@ class User:
                 return answer.status, answer.url, answer.read().decode()
         except HTTPError as error:
             return error.code, error.url, error.read().decode()
+        except OSError as error:
+            return 0, url, str(error)
 
     def api(self, path: str, method: str | None = None, **body: Any) -> Any:
         """Ask the server's API.
