@@ -14,12 +14,12 @@ from jupyterbox.program import answer, question
 
 
 class Listener(TypedDict):
-    """A listening TCP socket; its process is unknown without root, or in another container."""
+    """A listening TCP socket; its processes are unknown without root, or in another container."""
 
     address: str
     port: int
     process: str | None
-    pid: int | None
+    pids: list[int]
 
 
 class Filesystem(TypedDict):
@@ -58,8 +58,13 @@ def split_sections(output: list[str]) -> dict[str, list[str]]:
 
 def parse_os_release(lines: list[str]) -> dict[str, str]:
     """Read os-release(5): values may stand in quotes."""
+    return {key: value.strip("\"'") for key, value in parse_pairs(lines).items()}
+
+
+def parse_pairs(lines: list[str]) -> dict[str, str]:
+    """Read `NAME=VALUE` lines."""
     pairs = (line.partition("=") for line in lines)
-    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs if _}
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
 def parse_listeners(lines: list[str]) -> list[Listener]:
@@ -70,13 +75,13 @@ def parse_listeners(lines: list[str]) -> list[Listener]:
         if len(fields) < 5 or not fields[3].rpartition(":")[2].isdigit():
             continue
         address, _, port = fields[3].rpartition(":")
-        process = re.search(r'\("([^"]*)",pid=(\d+)', line)
+        processes = re.findall(r'\("([^"]*)",pid=(\d+)', line)
         listeners.append(
             {
                 "address": address.strip("[]"),
                 "port": int(port),
-                "process": process.group(1) if process else None,
-                "pid": int(process.group(2)) if process else None,
+                "process": processes[0][0] if processes else None,
+                "pids": [int(pid) for _, pid in processes],
             }
         )
     return listeners
@@ -141,7 +146,7 @@ class Preflight(FactBase[System]):
     ```
     {"os": "debian", "version": "13", "codename": "trixie", "architecture": "amd64",
      "init": "systemd", "uid": 0, "filesystems": {"/opt": {"mount": "/", "free_mb": 18221}},
-     "listeners": [{"address": "0.0.0.0", "port": 8000, "process": "node", "pid": 812}],
+     "listeners": [{"address": "0.0.0.0", "port": 8000, "process": "node", "pids": [812]}],
      "ours": [812], ...}
     ```
 
@@ -160,11 +165,35 @@ class Preflight(FactBase[System]):
             units=" ".join(units or []),
         )
 
+    @staticmethod
+    def default() -> System:
+        return {
+            "os": "",
+            "version": "",
+            "codename": "",
+            "name": "",
+            "architecture": "",
+            "init": "",
+            "uid": -1,
+            "filesystems": {},
+            "listeners": [],
+            "ours": [],
+        }
+
     def process(self, output: list[str]) -> System:
         return parse_system(output)
 
 
-class Access(FactBase[dict[str, str]]):
+class AccessState(TypedDict):
+    """Who logs in, what sudo says without a password, and the mode and owner of the workspace."""
+
+    uid: str
+    user: str
+    sudo: str
+    workspace: str
+
+
+class Access(FactBase[AccessState]):
     """How the account that logs in becomes root, asked without becoming root.
 
     ```
@@ -186,12 +215,19 @@ class Access(FactBase[dict[str, str]]):
         )
 
     @staticmethod
-    def default() -> dict[str, str]:
-        return {}
+    def default() -> AccessState:
+        return {"uid": "", "user": "", "sudo": "", "workspace": ""}
 
-    def process(self, output: list[str]) -> dict[str, str]:
-        pairs = (line.partition("=") for line in output)
-        return {key: value.strip() for key, separator, value in pairs if separator}
+    def process(self, output: list[str]) -> AccessState:
+        said = parse_pairs(output)
+        if not said.get("uid", "").isdigit():
+            raise FactProcessError(f"not an answer: {output[:1]!r}")
+        return {
+            "uid": said["uid"],
+            "user": said.get("user", ""),
+            "sudo": said.get("sudo", ""),
+            "workspace": said.get("workspace", ""),
+        }
 
 
 class BecomesRoot(FactBase[bool]):

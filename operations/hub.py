@@ -11,7 +11,7 @@ from io import StringIO
 import jinja2
 from pyinfra import host
 from pyinfra.api import deploy, operation
-from pyinfra.api.command import FileUploadCommand, PyinfraCommand
+from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
 from pyinfra.operations import files
 
 from facts.hub import Hub as HubFact
@@ -112,14 +112,10 @@ def serve(box: Box) -> None:
     files.directory(name="Keep the hub's state to root", path=layout.STATE, mode="700")
     secrets(name="Make the proxy's token and the cookie secret")
     files.directory(name="Leave room for the operator's own", path=layout.CONFIG_D, mode="700")
+    configured(name=f"Check and write {layout.CONFIG}", box=box)
     for path, content in rendered(box).items():
-        files.put(
-            name=f"Write {path}",
-            src=StringIO(content),
-            dest=path,
-            # The configuration is not secret, but what an operator adds to it may be.
-            mode="600" if path == layout.CONFIG else "644",
-        )
+        if path != layout.CONFIG:
+            files.put(name=f"Write {path}", src=StringIO(content), dest=path, mode="644")
     running(name="Run proxy and hub", box=box)
 
 
@@ -166,36 +162,64 @@ def secrets() -> Commands:
 
 
 @operation()
+def configured(box: Box) -> Commands:
+    """Write the hub's configuration, which is read by root alone: an operator may add secrets.
+
+    Whatever the hub is about to read must load before: one that does not would take it down, now
+    or when the box reboots.
+
+    + box: its hub
+    """
+    hub = host.get_fact(HubFact)
+    content = rendered(box)[layout.CONFIG]
+    if not restarts(box, hub)[layout.HUB_UNIT]:
+        yield from files.file._inner(path=layout.CONFIG, mode="600")
+        return
+    staged = f"{layout.STATE}/jupyterhub_config.py"
+    load = program(
+        "load_config", python=f"{layout.CURRENT}/bin/python", path=staged, known_as=layout.CONFIG
+    )
+    yield f"mkdir -p {layout.CONFIG.rpartition('/')[0]}"
+    yield FileUploadCommand(StringIO(content), staged)
+    yield StringCommand(load, f"|| {{ rm {staged}; exit 1; }}")
+    yield (
+        f"chmod 600 {staged} && cp -p {staged} {layout.CONFIG}.new && rm {staged} "
+        f"&& mv {layout.CONFIG}.new {layout.CONFIG}"
+    )
+
+
+@operation()
 def running(box: Box) -> Commands:
     """Enable and start the units; restart what runs and is older than what it reads.
 
     + box: its hub, whose proxy may be another than the one that runs
     """
     hub = host.get_fact(HubFact)
+    commands = [command for unit in restarts(box, hub).values() for command in unit]
+    if not commands:
+        host.noop("proxy and hub run what is declared")
+        return
+    units = [hub["units"].get(name) for name in layout.READS]
+    if any(not unit or unit["reload"] or not unit["exists"] for unit in units):
+        yield "systemctl daemon-reload"
+    yield from commands
+
+
+def restarts(box: Box, hub: HubState) -> dict[str, list[str]]:
+    """What each unit needs to run what is declared, the proxy's first; empty where it does."""
     proxy = hub["units"].get(layout.PROXY_UNIT)
     server = hub["units"].get(layout.HUB_UNIT)
     # What is about to be written makes the plan name the restarts; once it is written, what the
     # units have not read yet does.
     files_change = changing_files(box, hub)
     other_release = hub["current"] != release_id(box.hub, hub["python"] or "")
-    commands = [
-        *unit_commands(
-            layout.PROXY_UNIT,
-            proxy,
-            other_proxy(hub, proxy_digest(box.hub)) or layout.PROXY_UNIT in files_change,
-        ),
-        *unit_commands(layout.HUB_UNIT, server, other_release or layout.HUB_UNIT in files_change),
-    ]
-    if not commands:
-        host.noop("proxy and hub run what is declared")
-        return
-    if not (proxy and server) or proxy["reload"] or server["reload"] or not server["exists"]:
-        yield "systemctl daemon-reload"
-    # A configuration that does not load must not take a hub down that runs. (`jupyterhub
-    # --show-config` would open the database, and upgrade it.)
-    load = "import sys, traitlets.config as t; t.PyFileConfigLoader(sys.argv[1]).load_config()"
-    yield f"{layout.CURRENT}/bin/python -I -c '{load}' {layout.CONFIG}"
-    yield from commands
+    other_proxy_runs = other_proxy(hub, proxy_digest(box.hub))
+    proxy_outdated = other_proxy_runs or layout.PROXY_UNIT in files_change
+    hub_outdated = other_release or layout.HUB_UNIT in files_change
+    return {
+        layout.PROXY_UNIT: list(unit_commands(layout.PROXY_UNIT, proxy, proxy_outdated)),
+        layout.HUB_UNIT: list(unit_commands(layout.HUB_UNIT, server, hub_outdated)),
+    }
 
 
 def changing_files(box: Box, hub: HubState) -> list[str]:

@@ -15,10 +15,18 @@ from pyinfra.api.exceptions import OperationError
 
 from facts.conda import CondaReleases, CondaState
 from facts.hub import Hub, HubState
-from facts.preflight import Access, BecomesRoot, Preflight, RejectsSha1Keys, System, UrlProblems
+from facts.preflight import (
+    Access,
+    AccessState,
+    BecomesRoot,
+    Preflight,
+    RejectsSha1Keys,
+    System,
+    UrlProblems,
+)
 from jupyterbox import layout
 from jupyterbox.program import Commands
-from jupyterbox.settings import Box, Environment
+from jupyterbox.settings import Box, Environment, Mirrors
 from operations.conda import certificates, installer_for, made_by_hand, stage
 from operations.hub import release_id
 
@@ -97,7 +105,7 @@ def refuse(problems: list[str]) -> Iterator[StringCommand]:
     yield StringCommand(f"printf '%s\\n' {lines} >&2; exit 1", _sudo=False)
 
 
-def access_problems(access: dict[str, str]) -> Iterator[str]:
+def access_problems(access: AccessState) -> Iterator[str]:
     """Becoming root must work, without a question if nobody is there to answer it."""
     arguments = cast(Mapping[str, Any], host.current_op_global_arguments or {})
     if not arguments.get("_sudo"):
@@ -127,7 +135,7 @@ def workspace_command() -> StringCommand:
     return StringCommand(f"mkdir -p {directory} && chmod 700 {directory}", _sudo=False)
 
 
-def workspace(access: dict[str, str]) -> Iterator[StringCommand]:
+def workspace(access: AccessState) -> Iterator[StringCommand]:
     """Make that directory if it is missing or open to others."""
     if access["workspace"] != f"700 {access['user']}":
         yield workspace_command()
@@ -189,14 +197,27 @@ def port_problems(box: Box, system: System) -> Iterator[str]:
     for setting in ("port", "proxy_api_port", "hub_port"):
         port = getattr(box.hub, setting)
         others = [
-            s for s in system["listeners"] if s["port"] == port and s["pid"] not in system["ours"]
+            listener
+            for listener in system["listeners"]
+            if listener["port"] == port and not {*listener["pids"]} & {*system["ours"]}
         ]
         if others:
-            holder = others[0]["process"] or "a process that does not show itself"
+            holder = "a process that does not show itself"
+            if others[0]["process"]:
+                holder = f"{others[0]['process']} (process {others[0]['pids'][0]})"
             yield (
                 f"port {port} is taken by {holder}: stop it, or choose another with "
                 f"Hub({setting}=...)."
             )
+
+
+def channel_url(channel: str, mirrors: Mirrors) -> str:
+    """Where conda looks for a channel: Anaconda's own are not below its `channel_alias`."""
+    if "://" in channel:
+        return channel
+    if channel == "defaults" or channel.startswith("pkgs/"):
+        return f"https://repo.anaconda.com/{channel.replace('defaults', 'pkgs/main')}"
+    return f"{mirrors.conda}/{channel}"
 
 
 def url_problems(box: Box, found: Found) -> list[str]:
@@ -213,7 +234,7 @@ def url_problems(box: Box, found: Found) -> list[str]:
     for environment in box.environments:
         if found.lacks(environment, box) and not environment.lock:
             for channel in environment.channels or box.conda.channels:
-                url = channel if "://" in channel else f"{box.mirrors.conda}/{channel}"
+                url = channel_url(channel, box.mirrors)
                 needed[f"{url}/noarch/repodata.json"] = "Mirrors.conda and channels"
     if box.mirrors.apt:
         needed[f"{box.mirrors.apt}/dists/{found.system['codename']}/Release"] = "Mirrors.apt"
