@@ -41,6 +41,32 @@ class MissingPackages(FactBase[list[str]]):
         return [line.strip() for line in output]
 
 
+class AptRepositories(FactBase[list[str]]):
+    """The Release files of the distribution's own repositories that apt is set to.
+
+    ```
+    ["http://deb.debian.org/debian/dists/trixie/Release"]
+    ```
+
+    Others, whose failing apt forgives, are left out: theirs is another component than `main`, or
+    another suite than the system's.
+    """
+
+    def command(self) -> str:
+        return (
+            ". /etc/os-release; apt-get indextargets --format "
+            "'$(REPO_URI)dists/$(RELEASE)/Release $(RELEASE) $(COMPONENT)' 'Created-By: Packages' "
+            '| sed -n "s/ $VERSION_CODENAME main$//p" | sort -u'
+        )
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line for line in output if line.startswith(("http://", "https://"))]
+
+
 class AptSources(FactBase[Sources]):
     """Where apt fetches from: the distribution's own sources, and a file of ours.
 

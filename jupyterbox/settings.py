@@ -7,9 +7,7 @@ Local Server", with its means mended.
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import ipaddress
 import json
 import os
 import re
@@ -17,178 +15,32 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
-from pyinfra.api.exceptions import PyinfraError
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from jupyterbox.checks import (
+    AbsolutePath,
+    AccountName,
+    Address,
+    AptPackage,
+    Channel,
+    EnvironmentName,
+    PackageSpec,
+    Port,
+    PythonSource,
+    Setting,
+    Sha256,
+    Url,
+    VariableName,
+    matching,
+)
 from jupyterbox.connection import NoDelay
+from jupyterbox.environment_files import read_environment_file, read_lock
 from jupyterbox.layout import WORKSPACE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 MINIFORGE = "https://github.com/conda-forge/miniforge/releases/download/26.7.2-0"
 """Source of the two installers below and of their `.sha256` files."""
-
-
-SECRETS = {"password_hash", "extra_config"}
-"""Settings whose values no message repeats: free-form configuration may hold an OAuth secret."""
-
-
-class SettingsError(PyinfraError):
-    """A setting with a value that is not allowed; the message is whole sentences, one a line."""
-
-
-def _sentence(model: str, error: ErrorDetails, settings: list[str]) -> str:
-    *parents, last = [str(part) for part in error["loc"] if part != "[key]"] or [""]
-    field = ".".join(filter(None, [model, *parents, last]))
-    if error["type"] == "extra_forbidden":
-        return f"{model} has no setting {last!r}: it has {', '.join(settings)}."
-    if error["type"] == "missing":
-        return f"{field} is not set: it is needed."
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "path_type":
-        message = "a path is a text or a Path"
-    value = error["input"]
-    if last in SECRETS:
-        return f"{field} is not allowed: {message[0].lower()}{message[1:]}."
-    if not last or not isinstance(value, str | int | float | Path | None):
-        return f"{field}: {message}."
-    shown = repr(str(value) if isinstance(value, Path) else value)
-    shown = re.sub(r"//.*@", "//***@", shown)
-    return f"{field} is {shown}: {message[0].lower()}{message[1:]}."
-
-
-class Setting(BaseModel):
-    """A group of settings: unknown names are refused, values do not change once checked.
-
-    Raises:
-        SettingsError: for a name or a value that is not allowed.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    def __init__(self, /, **data: Any) -> None:
-        name, known = type(self).__name__, list(type(self).model_fields)
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            raise SettingsError(
-                "\n".join(_sentence(name, detail, known) for detail in error.errors())
-            ) from None
-        except TypeError as error:
-            if "keywords must be strings" not in str(error):
-                raise
-            # A group of settings that is given as a dictionary inside this one.
-            raise SettingsError(f"{name}: the name of a setting is a text.") from None
-
-
-def _check_url(url: str) -> str:
-    if re.match(r"[a-z]+://[^/]*@", url):
-        # It would stand in process lists and in files that every user reads.
-        raise ValueError("a URL carries no user and password; give them in the box's ~/.netrc")
-    host = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
-    if not re.fullmatch(rf"(https?://{host}|file://)(/[!#-&(-;=?-\[\]_a-z~]*)?", url):
-        raise ValueError(
-            "a URL begins with http://HOST, https://HOST or file:///, and has no spaces or quotes"
-        )
-    return url.rstrip("/")
-
-
-def _check_channel(channel: str) -> str:
-    if "://" in channel:
-        return _check_url(channel)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", channel):
-        raise ValueError("a channel is a name (letters, digits and . _ - /) or a URL")
-    return channel
-
-
-def _check_absolute_path(path: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+", path) or {".", ".."} & {*path.split("/")}:
-        raise ValueError("a path begins with / and has letters, digits and . _ + - between them")
-    return path
-
-
-def _check_address(address: str) -> str:
-    try:
-        # The name of an interface behind % is for the machine that it was written on.
-        if not getattr(ipaddress.ip_address(address), "scope_id", None):
-            return address
-    except ValueError:
-        pass
-    raise ValueError("an address is numbers: 0.0.0.0, ::1")
-
-
-def _check_python(source: str) -> str:
-    try:
-        ast.parse(source)
-    except SyntaxError as error:
-        raise ValueError(f"it is not Python: {error.msg} in line {error.lineno}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"it is not Python: {error or 'nested too deep'}") from None
-    return source
-
-
-def _matching(pattern: str, words: str) -> AfterValidator:
-    """Check against a pattern, and say what is allowed in words."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(words)
-        return value
-
-    return AfterValidator(check)
-
-
-Url = Annotated[str, AfterValidator(_check_url)]
-Channel = Annotated[str, AfterValidator(_check_channel)]
-AbsolutePath = Annotated[str, AfterValidator(_check_absolute_path)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Sha256 = Annotated[str, _matching(r"[0-9a-f]{64}", "a sha256 is 64 digits and letters a to f")]
-# What adduser(8) accepts: these names end up in unit names and paths.
-AccountName = Annotated[
-    str,
-    _matching(
-        r"[a-z_][a-z0-9_-]{0,31}",
-        "a name has lower-case letters, digits, _ and -, and begins with a letter or _",
-    ),
-]
-# Also a directory under envs/ and a kernelspec, whose names jupyter_client restricts to these.
-EnvironmentName = Annotated[
-    str,
-    _matching(
-        r"[a-z0-9][a-z0-9._-]{0,63}",
-        "an environment has a name, not a path: lower-case letters, digits and . _ -, and it "
-        "begins with a letter or a digit",
-    ),
-]
-# An option in place of a package name would be obeyed by conda or uv.
-PackageSpec = Annotated[
-    str,
-    _matching(
-        r"[^-\s\x00-\x1f][^\x00-\x1f]*", "a package begins with its name, not with - or space"
-    ),
-]
-AptPackage = Annotated[
-    str,
-    _matching(
-        r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?",
-        "a package of the system is a name, or name=version",
-    ),
-]
-VariableName = Annotated[
-    str,
-    _matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name has letters, digits and _"),
-]
 
 
 class Mirrors(Setting):
@@ -232,21 +84,21 @@ class Hub(Setting):
     """
 
     lock: Path = REPOSITORY / "box/opt/jupyterhub/release"
-    address: Annotated[str, AfterValidator(_check_address)] = "0.0.0.0"
+    address: Address = "0.0.0.0"
     port: Port = 8000
     base_url: Annotated[
         str,
-        _matching(
+        matching(
             r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*", "it begins and ends with /, like /jupyter/"
         ),
     ] = "/"
-    default_url: Annotated[str, _matching(r"/[^\s\"'\\]*", "it begins with /, like /lab")] = "/lab"
+    default_url: Annotated[str, matching(r"/[^\s\"'\\]*", "it begins with /, like /lab")] = "/lab"
     allowed_users: list[AccountName] = []
     allowed_groups: list[AccountName] = []
     admins: list[AccountName] = []
     admin_groups: list[AccountName] = []
     minimum_uid: int = Field(default=1000, ge=1)
-    extra_config: Annotated[str, AfterValidator(_check_python)] = ""
+    extra_config: PythonSource = ""
     proxy_api_port: Port = 8001
     hub_port: Port = 8081
 
@@ -334,7 +186,7 @@ class Environment(Setting):
     """
 
     name: EnvironmentName
-    title: Annotated[str, _matching(r"[^\n]*", "a title is one line")] = ""
+    title: Annotated[str, matching(r"[^\n]*", "a title is one line")] = ""
     conda: list[PackageSpec] = []
     pip: list[PackageSpec] = []
     file: Path | None = None
@@ -367,13 +219,7 @@ class Environment(Setting):
     def _lock_is_explicit(cls, lock: Path | None) -> Path | None:
         if lock is None:
             return None
-        lines = [line.strip() for line in _text(lock).splitlines()]
-        urls = [line for line in lines if line and not line.startswith(("#", "@"))]
-        if "@EXPLICIT" not in lines or not urls:
-            raise ValueError("a lock has a line @EXPLICIT and package URLs below it")
-        for url in urls:
-            if not re.fullmatch(r"(https?|file)://\S+#(sha256:)?[0-9a-f]{32,64}", url):
-                raise ValueError(f"a line of a lock is URL#HASH, and this one is not: {url}")
+        read_lock(lock)
         return lock
 
     @model_validator(mode="after")
@@ -393,6 +239,10 @@ class Environment(Setting):
         """The lock's text, if there is one."""
         return self.lock.read_text() if self.lock else None
 
+    def locked_urls(self) -> list[str]:
+        """The lock's package URLs; none without a lock."""
+        return [url.partition("#")[0] for url in read_lock(self.lock)] if self.lock else []
+
     def release_id(self, channels: list[str]) -> str:
         """The id of the release that these settings build: a hash of what decides its content.
 
@@ -409,56 +259,6 @@ class Environment(Setting):
             "channels": self.channels or channels,
         }
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise ValueError(f"it cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError("it cannot be read: it is not text") from None
-
-
-def read_environment_file(path: Path) -> dict[str, Any]:
-    """Read an environment.yml as settings of an `Environment`.
-
-    Args:
-        path: the file, on this machine.
-
-    Raises:
-        ValueError: when it cannot be read or says something that an environment here has not.
-    """
-    try:
-        return _environment_settings(yaml.safe_load(_text(path)))
-    except (yaml.YAMLError, RecursionError):
-        raise ValueError(f"file {str(path)!r}: it is not YAML") from None
-    except ValueError as error:
-        raise ValueError(f"file {str(path)!r}: {error}") from None
-
-
-def _environment_settings(content: Any) -> dict[str, Any]:
-    if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
-        raise ValueError("it has no list of dependencies")
-    unknown = content.keys() - {"name", "prefix", "channels", "dependencies", "variables"}
-    if unknown:
-        raise ValueError(f"it says {', '.join(sorted(map(str, unknown)))}, which is not read")
-    channels, variables = content.get("channels") or [], content.get("variables") or {}
-    if not isinstance(channels, list) or not isinstance(variables, dict):
-        raise ValueError("its channels are a list, and its variables NAME: VALUE pairs")
-    conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
-    nested = [entry for entry in content["dependencies"] if not isinstance(entry, str)]
-    for entry in nested:
-        if not isinstance(entry, dict) or entry.keys() != {"pip"}:
-            raise ValueError("a dependency is a package, or a list of packages under pip")
-        if not isinstance(entry["pip"], list | None):
-            raise ValueError("what stands under pip is a list of packages")
-    return {
-        "conda": conda,
-        "pip": [spec for entry in nested for spec in entry["pip"] or []],
-        "channels": [name for name in channels if name != "nodefaults"] or None,
-        "variables": {str(key): str(value) for key, value in variables.items()},
-    }
 
 
 class Group(Setting):

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel, SecretStr
 
+from jupyterbox.checks import Setting, SettingsError
 from jupyterbox.connection import NoDelay
+from jupyterbox.environment_files import read_environment_file
 from jupyterbox.settings import (
     ANACONDA_PACKAGES,
     BASE_PACKAGES,
@@ -30,10 +32,7 @@ from jupyterbox.settings import (
     Hub,
     Installer,
     Mirrors,
-    Setting,
-    SettingsError,
     User,
-    read_environment_file,
 )
 
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))

@@ -1,0 +1,78 @@
+"""The two files that say what a conda environment holds: environment.yml and an @EXPLICIT lock."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("it cannot be read: it is not text") from None
+
+
+def read_environment_file(path: Path) -> dict[str, Any]:
+    """Read an environment.yml as settings of an `Environment`.
+
+    Args:
+        path: the file, on this machine.
+
+    Raises:
+        ValueError: when it cannot be read or says something that an environment here has not.
+    """
+    try:
+        return _environment_settings(yaml.safe_load(_text(path)))
+    except (yaml.YAMLError, RecursionError):
+        raise ValueError(f"file {str(path)!r}: it is not YAML") from None
+    except ValueError as error:
+        raise ValueError(f"file {str(path)!r}: {error}") from None
+
+
+def _environment_settings(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
+        raise ValueError("it has no list of dependencies")
+    unknown = content.keys() - {"name", "prefix", "channels", "dependencies", "variables"}
+    if unknown:
+        raise ValueError(f"it says {', '.join(sorted(map(str, unknown)))}, which is not read")
+    channels, variables = content.get("channels") or [], content.get("variables") or {}
+    if not isinstance(channels, list) or not isinstance(variables, dict):
+        raise ValueError("its channels are a list, and its variables NAME: VALUE pairs")
+    conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
+    nested = [entry for entry in content["dependencies"] if not isinstance(entry, str)]
+    for entry in nested:
+        if not isinstance(entry, dict) or entry.keys() != {"pip"}:
+            raise ValueError("a dependency is a package, or a list of packages under pip")
+        if not isinstance(entry["pip"], list | None):
+            raise ValueError("what stands under pip is a list of packages")
+    return {
+        "conda": conda,
+        "pip": [spec for entry in nested for spec in entry["pip"] or []],
+        "channels": [name for name in channels if name != "nodefaults"] or None,
+        "variables": {str(key): str(value) for key, value in variables.items()},
+    }
+
+
+def read_lock(path: Path) -> list[str]:
+    """Read the package URLs of an @EXPLICIT file, each with its hash behind #.
+
+    Args:
+        path: the file, on this machine.
+
+    Raises:
+        ValueError: when it cannot be read or is none.
+    """
+    lines = [line.strip() for line in _text(path).splitlines()]
+    urls = [line for line in lines if line and not line.startswith(("#", "@"))]
+    if "@EXPLICIT" not in lines or not urls:
+        raise ValueError("a lock has a line @EXPLICIT and package URLs below it")
+    for url in urls:
+        if not re.fullmatch(r"(https?|file)://\S+#(sha256:)?[0-9a-f]{32,64}", url):
+            raise ValueError(f"a line of a lock is URL#HASH, and this one is not: {url}")
+    return urls
