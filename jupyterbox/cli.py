@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -184,7 +185,12 @@ def _print(machine: Machine) -> None:
 
   user      demo
   password  {machine.demo_password}
-  shell     jupyterbox demo ssh{which}
-  end       jupyterbox demo down{which}
+  shell     {_command()} demo ssh{which}
+  end       {_command()} demo down{which}
 """
     )
+
+
+def _command() -> str:
+    """What to type for this command: `make` runs it from an environment that no PATH names."""
+    return "jupyterbox" if shutil.which("jupyterbox") else os.path.relpath(sys.argv[0])

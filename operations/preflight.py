@@ -15,6 +15,7 @@ from pyinfra.api.exceptions import OperationError
 
 from facts.conda import CondaReleases, CondaState
 from facts.hub import Hub, HubState
+from facts.packages import AptRepositories, MissingPackages
 from facts.preflight import (
     Access,
     AccessState,
@@ -222,22 +223,7 @@ def channel_url(channel: str, mirrors: Mirrors) -> str:
 
 def url_problems(box: Box, found: Found) -> list[str]:
     """Every URL that is about to be fetched from must answer; nothing is asked when nothing is."""
-    needed: dict[str, str] = {}
-    pip = [e for e in box.environments if e.pip and found.lacks(e, box)]
-    if found.lacks_hub(box) or pip:
-        needed[f"{box.mirrors.python}/"] = "Mirrors.python"
-    if found.lacks_hub(box):
-        needed[f"{box.mirrors.npm}/configurable-http-proxy"] = "Mirrors.npm"
-    if not found.conda["installed"] and box.conda.source == "installer":
-        installer = installer_for(box.conda, found.system["architecture"])
-        needed[installer.url] = "Conda.installers"
-    for environment in box.environments:
-        if found.lacks(environment, box) and not environment.lock:
-            for channel in environment.channels or box.conda.channels:
-                url = channel_url(channel, box.mirrors)
-                needed[f"{url}/noarch/repodata.json"] = "Mirrors.conda and channels"
-    if box.mirrors.apt:
-        needed[f"{box.mirrors.apt}/dists/{found.system['codename']}/Release"] = "Mirrors.apt"
+    needed = {**apt_urls(box, found), **hub_urls(box, found), **conda_urls(box, found)}
     if not needed:
         return []
     problems = host.get_fact(UrlProblems, urls=sorted(needed), ca=certificates(box))
@@ -245,3 +231,39 @@ def url_problems(box: Box, found: Found) -> list[str]:
         f"{url} does not answer from the box ({reason}): see {needed[url]}."
         for url, reason in problems.items()
     ]
+
+
+def apt_urls(box: Box, found: Found) -> dict[str, str]:
+    """Where missing packages of the system come from, and what says so."""
+    if not host.get_fact(MissingPackages, packages=box.packages):
+        return {}
+    if box.mirrors.apt:
+        return {f"{box.mirrors.apt}/dists/{found.system['codename']}/Release": "Mirrors.apt"}
+    return dict.fromkeys(host.get_fact(AptRepositories), "the box's apt sources")
+
+
+def hub_urls(box: Box, found: Found) -> dict[str, str]:
+    """Where the packages of a hub release and of pip come from, and what says so."""
+    needed = {}
+    if found.lacks_hub(box):
+        needed[f"{box.mirrors.npm}/configurable-http-proxy"] = "Mirrors.npm"
+    if found.lacks_hub(box) or any(e.pip and found.lacks(e, box) for e in box.environments):
+        needed[f"{box.mirrors.python}/"] = "Mirrors.python"
+    return needed
+
+
+def conda_urls(box: Box, found: Found) -> dict[str, str]:
+    """Where conda and the environments' packages come from, and what says so."""
+    needed = {}
+    if not found.conda["installed"] and box.conda.source == "installer":
+        installer = installer_for(box.conda, found.system["architecture"])
+        needed[installer.url] = "Conda.installers"
+    for environment in (e for e in box.environments if found.lacks(e, box)):
+        if environment.lock:
+            # One of them speaks for the rest: they are of one place, and may be hundreds.
+            needed[environment.locked_urls()[0]] = f"the lock of {environment.name}"
+            continue
+        for channel in environment.channels or box.conda.channels:
+            url = channel_url(channel, box.mirrors)
+            needed[f"{url}/noarch/repodata.json"] = "Mirrors.conda and channels"
+    return needed

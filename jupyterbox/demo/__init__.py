@@ -6,9 +6,11 @@ systemd-nspawn and reaches it over real SSH, `conda` finds out where its conda c
 
 from pathlib import Path
 
+from pyinfra.api.exceptions import PyinfraError
+
 # The checkout: what is deployed to a demo box is run from there.
 REPOSITORY = Path(__file__).parents[2]
 
 
-class DemoError(RuntimeError):
+class DemoError(PyinfraError):
     """What went wrong with a demo box, in one sentence for the person at the terminal."""
