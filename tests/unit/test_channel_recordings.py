@@ -43,8 +43,10 @@ _ORDER = """
 30j-satisfied-skip-if-exists 30k-dryrun-channel-down-json 30m-satisfied-skip-channel-down
 30n-satisfied-skip-not-satisfied-json 30o-satisfied-skip-transitive-name
 31b-install-again-noop-json 31c-install-again-noop-plain 31d-install-looser-spec-json
-31h-remove-pkg-json 32h-env-create-missing-file-json
+31h-remove-pkg-json
+32-env-create-file-json 32g-env-create-exists-json 32h-env-create-missing-file-json
 33-create-explicit-md5-json 33b-create-explicit-sha256-json 33c-create-explicit-badmd5-json
+33d-create-explicit-plain
 40-create-exists-no-yes 40b-create-exists-yes-json 40c-create-exists-json-without-yes
 40d-create-on-nonenv-dir-json
 41-unknown-package-json 41b-unknown-package-plain
@@ -61,8 +63,8 @@ _ORDER = """
 75d-user-remove-global-env-json 76-user-run-global 76b-user-create-byname-same-as-global
 76c-user-activate-by-name
 55-install-frozen-json 55b-remove-all-frozen-json
-56-remove-all-json 56b-remove-all-plain 56d-remove-all-missing-json 56e-remove-missing-pkg-json
-56f-remove-all-base-json
+56-remove-all-json 56b-remove-all-plain 56c-env-remove-json 56d-remove-all-missing-json
+56e-remove-missing-pkg-json 56f-remove-all-base-json
 57-config-system-add-channel-json 57b-config-system-add-channel-again-json
 57c-config-show-channels-json 57f-config-remove-channel-json 57g-config-remove-channel-again-json
 """
@@ -151,7 +153,11 @@ class Conda:
     def prepare(self, name: str) -> None:
         """Do what had been done before a recording was made."""
         envs = self.root / "envs"
-        if name.startswith("33-"):
+        if name.startswith("32-"):
+            (self.files / "environment.yml").write_text(
+                f"name: fromyml\nchannels: [{self.channel}]\ndependencies: [python, six=1.16]\n"
+            )
+        elif name.startswith("33-"):
             # A few packages are enough.
             few = r"^@.*\n|^.*/(?:python|python_abi|pip)-\d.*\n"
             for kind in ("md5", "sha256"):
@@ -263,6 +269,8 @@ def plain(text: str, conda: Conda) -> list[str]:
         line = re.sub(r"^(tmp|/tmp)\S+: line \d+|^bash: line \d+", "SHELL", line)
         if re.match(r"  \S+ +channel/(noarch|linux-64)::\S+$", line):
             line = "  <package>"
+        elif re.match(r"    - http\S+/(noarch|linux-64)::\S+==\S+=\w+$", line):
+            line = "    - <spec>"
         elif re.match(r"  [\w.-]+-\d[\w.]*-\w+$", line):
             line = "  <dist>"
         elif re.match(r"[\w.-]+ +[\d.]+ +\w+ +http", line):

@@ -115,8 +115,6 @@ def _look_parsers(commands: argparse._SubParsersAction[_Parser]) -> None:
     shown.add_argument("--explicit", action="store_true")
     shown.add_argument("--md5", action="store_true")
     shown.add_argument("--sha256", action="store_true")
-    search = _add(commands, ["search"], listing.search, _channel_options)
-    search.add_argument("spec")
     export = _add(commands, ["export"], listing.env_export, _target_options)
     export.add_argument("--from-history", action="store_true")
 

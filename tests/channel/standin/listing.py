@@ -15,7 +15,6 @@ from .records import (
     Record,
     base_url,
     canonical_channel,
-    dist,
     in_order,
     installed,
     link_item,
@@ -223,38 +222,4 @@ def env_export(args: Namespace, context: Context) -> int:
     text = yaml.safe_dump(described, sort_keys=False, default_flow_style=False)
     # conda indents the items of a list.
     print(re.sub(r"^( *)- ", r"\1  - ", text, flags=re.M), end="")
-    return 0
-
-
-def search(args: Namespace, context: Context) -> int:
-    """`conda search`: which versions the channels have."""
-    from . import errors, fetch, solver
-
-    channels = solver.channels_for([args.spec], context)
-    spec = solver.parse(args.spec)
-    found: list[Record] = []
-    import rattler
-
-    for index in fetch.indexes(channels, context):
-        sparse = rattler.SparseRepoData(
-            rattler.Channel(index.channel.url), index.subdir, index.file
-        )
-        known = index.records()
-        name = str(spec.name.normalized)
-        found += [known[one.url] for one in sparse.load_records(name) if spec.matches(one)]
-    if not found:
-        raise errors.packages_not_found(
-            [args.spec], [one.url for one in channels], [one.as_json() for one in channels]
-        )
-    if context.json:
-        grouped: dict[str, list[Record]] = {}
-        for record in found:
-            grouped.setdefault(record["name"], []).append(record)
-        output.print_json(grouped)
-        return 0
-    print("Loading channels: ...working... done")
-    print(f"{'# Name':<23} {'Version':>15} {'Build':>15}  Channel")
-    for record in sorted(found, key=dist):
-        channel = _channel(record, context)
-        print(f"{record['name']:<23} {record['version']:>15} {record['build']:>15}  {channel}")
     return 0
