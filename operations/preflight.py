@@ -239,7 +239,8 @@ def apt_urls(box: Box, found: Found) -> dict[str, str]:
         return {}
     if box.mirrors.apt:
         return {f"{box.mirrors.apt}/dists/{found.system['codename']}/Release": "Mirrors.apt"}
-    return dict.fromkeys(host.get_fact(AptRepositories), "the box's apt sources")
+    repositories = host.get_fact(AptRepositories)
+    return dict.fromkeys(repositories, "the box's apt sources")
 
 
 def hub_urls(box: Box, found: Found) -> dict[str, str]:
