@@ -1,0 +1,61 @@
+"""Load a hub's configuration as a hub would, without starting one; fail on what is wrong with it.
+
+Run by the hub's own Python. (`jupyterhub --show-config` would open the database, and upgrade it.)
+Arguments: path (what is loaded), known_as (where it is about to lie).
+"""
+
+import json
+import os
+import sys
+import traceback
+
+from jupyterhub.app import JupyterHub
+from traitlets import TraitError
+from traitlets.config import PyFileConfigLoader
+
+
+class Refused(Exception):
+    """What is wrong, without the end of the sentence."""
+
+
+def place(error, path, known_as):
+    """The line of the configuration that an error comes from, however deep in a library it rose."""
+    lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        lines.append((error.filename or "", error.lineno))
+    beside = os.path.dirname(known_as) + "/"
+    for name, line in reversed(lines):
+        if name == path or name.startswith(beside):
+            return f"{known_as if name == path else name}, line {line}"
+    return known_as
+
+
+def load(path, known_as):
+    try:
+        return PyFileConfigLoader(path, path=[os.path.dirname(known_as)]).load_config()
+    except (Exception, SystemExit) as error:
+        said = error.msg if isinstance(error, SyntaxError) else error
+        what = f"{type(error).__name__}: {said}"
+        raise Refused(f"{place(error, path, known_as)}, does not load ({what})") from None
+
+
+def check(config):
+    """Have the classes that it configures take it: they refuse wrong values, and do nothing yet."""
+    try:
+        app = JupyterHub(config=config)
+        app.authenticator_class(parent=app)
+        app.spawner_class(parent=app)
+    except TraitError as error:
+        raise Refused(f"JupyterHub refuses its configuration ({str(error).rstrip('.')})") from None
+    except Exception:
+        # A spawner without a user may stumble, after it has read its configuration.
+        return
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    try:
+        check(load(**arguments))
+    except Refused as refused:
+        reason = " ".join(str(refused).split())
+        sys.exit(f"{reason}: the hub was left as it is.")
