@@ -8,7 +8,6 @@ import glob
 import json
 import os
 import shutil
-import stat
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
@@ -92,15 +91,6 @@ def check(prefix):
     )
 
 
-def close(prefix):
-    """Take away from everybody but root the right to write: uv's lock file is everybody's."""
-    for directory, directories, files in os.walk(prefix):
-        for path in (os.path.join(directory, name) for name in [*directories, *files]):
-            mode = os.lstat(path).st_mode
-            if mode & 0o022 and not stat.S_ISLNK(mode):
-                os.chmod(path, stat.S_IMODE(mode) & ~0o022)
-
-
 def packages(prefix):
     """Every Python package in the venv, with its version."""
     (site,) = glob.glob(f"{prefix}/lib/python3*/site-packages")
@@ -121,7 +111,6 @@ def fill(prefix, lock, kernels, python_index, npm, about):
         Path(prefix, "share/jupyter/kernels"), os.path.relpath(kernels, f"{prefix}/share/jupyter")
     )
     check(prefix)
-    close(prefix)
     python = ".".join(map(str, sys.version_info[:3]))
     record(prefix, {**about, "python": python, "packages": packages(prefix)})
 

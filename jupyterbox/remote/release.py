@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -88,8 +89,18 @@ def run(command, what, env=None):
         return code, out.read().decode(errors="replace"), err.read().decode(errors="replace")
 
 
+def close(prefix):
+    """Take away from all but root the right to write: uv's lock, say, is open to everybody."""
+    for directory, directories, files in os.walk(prefix):
+        for path in (os.path.join(directory, name) for name in [*directories, *files]):
+            mode = os.lstat(path).st_mode
+            if mode & 0o022 and not stat.S_ISLNK(mode):
+                os.chmod(path, stat.S_IMODE(mode) & ~0o022)
+
+
 def record(prefix, document):
     """Write release.json, the mark of a complete release, last and at once."""
+    close(prefix)
     unfinished = Path(prefix, ".release.json")
     built = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with open(unfinished, "w") as file:
