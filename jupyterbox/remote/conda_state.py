@@ -47,4 +47,5 @@ def state(root):
 
 
 if __name__ == "__main__":
-    print(json.dumps(state(Path(json.loads(sys.argv[1])["root"]))))
+    # The root may be a link to a larger disk.
+    print(json.dumps(state(Path(os.path.realpath(json.loads(sys.argv[1])["root"])))))

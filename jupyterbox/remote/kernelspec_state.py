@@ -12,7 +12,7 @@ LIMIT = 1 << 20  # bytes; a kernelspec is a page of text
 
 
 def read_spec(directory):
-    """A kernelspec's content, its resources' names; None for what is none."""
+    """A kernelspec's content; None for what is none."""
     path = directory / "kernel.json"
     try:
         if path.stat().st_size > LIMIT:
@@ -20,9 +20,19 @@ def read_spec(directory):
         spec = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(spec, dict) or not isinstance(spec.get("argv"), list) or not spec["argv"]:
-        return None
-    return spec
+    return spec if is_spec(spec) else None
+
+
+def is_spec(content):
+    """Whether it can be started: what is built on it later is of the types that it shall be."""
+    if not isinstance(content, dict) or not isinstance(content.get("argv"), list):
+        return False
+    arguments, objects = content["argv"], [content.get(key, {}) for key in ("env", "metadata")]
+    return (
+        bool(arguments)
+        and all(isinstance(argument, str) for argument in arguments)
+        and all(isinstance(value, dict) for value in objects)
+    )
 
 
 def specs(directory):
