@@ -1,0 +1,96 @@
+"""The program that reads conda's root, on roots of every shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.unit.remote import answered
+
+
+def environments(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = answered("conda_state", root=str(root))["environments"]
+    return found
+
+
+def release(root: Path, name: str, identity: str, complete: bool = True) -> Path:
+    """A release of an environment."""
+    prefix = root / "releases" / name / identity
+    prefix.mkdir(parents=True)
+    if complete:
+        (prefix / "release.json").write_text("{}")
+    return prefix
+
+
+def link(root: Path, name: str, target: str) -> None:
+    """An environment's link."""
+    (root / "envs").mkdir(exist_ok=True)
+    (root / "envs" / name).symlink_to(target)
+
+
+def install(root: Path) -> None:
+    """What tells that conda is installed."""
+    for path in ("conda-meta/history", "bin/conda"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def test_a_root_that_is_not_there(tmp_path: Path) -> None:
+    nowhere = tmp_path / "conda"
+    assert answered("conda_state", root=str(nowhere)) == {"installed": False, "environments": {}}
+
+
+def test_half_a_conda_is_none(tmp_path: Path) -> None:
+    (tmp_path / "conda-meta").mkdir()
+    (tmp_path / "conda-meta/history").touch()
+    assert answered("conda_state", root=str(tmp_path))["installed"] is False
+
+    install(tmp_path)
+    assert answered("conda_state", root=str(tmp_path))["installed"] is True
+
+    # The installer was interrupted after it had made both.
+    (tmp_path / ".jupyterbox-installing").touch()
+    assert answered("conda_state", root=str(tmp_path))["installed"] is False
+
+
+def test_an_environment_is_at_the_release_that_its_link_names(tmp_path: Path) -> None:
+    release(tmp_path, "python3", "aaa")
+    release(tmp_path, "python3", "bbb")
+    release(tmp_path, "python3", "ccc", complete=False)
+    link(tmp_path, "python3", "../releases/python3/bbb")
+    assert environments(tmp_path) == {
+        "python3": {"current": "bbb", "plain": False, "complete": ["aaa", "bbb"]}
+    }
+
+
+def test_a_release_that_nothing_names_yet(tmp_path: Path) -> None:
+    release(tmp_path, "r", "aaa")
+    assert environments(tmp_path) == {"r": {"current": None, "plain": False, "complete": ["aaa"]}}
+
+
+def test_a_directory_made_by_hand_is_plain(tmp_path: Path) -> None:
+    (tmp_path / "envs/mine").mkdir(parents=True)
+    assert environments(tmp_path) == {"mine": {"current": None, "plain": True, "complete": []}}
+
+
+def test_a_link_that_leads_elsewhere_is_at_no_release(tmp_path: Path) -> None:
+    release(tmp_path, "other", "aaa")
+    link(tmp_path, "python3", "../releases/other/aaa")
+    link(tmp_path, "away", "/usr")
+    found = environments(tmp_path)
+    assert found["python3"]["current"] is None
+    assert found["away"] == {"current": None, "plain": False, "complete": []}
+
+
+def test_what_conda_leaves_beside_the_environments_is_none(tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs/.conda_envs_dir_test").touch()
+    assert environments(tmp_path) == {}
+
+
+def test_a_root_behind_a_link_is_the_same(tmp_path: Path) -> None:
+    real = tmp_path / "disk"
+    release(real, "python3", "aaa")
+    link(real, "python3", "../releases/python3/aaa")
+    (tmp_path / "conda").symlink_to(real)
+    assert environments(tmp_path / "conda")["python3"]["current"] == "aaa"

@@ -1,0 +1,116 @@
+"""The program that reads kernelspecs, on good ones and on what is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.remote import answered, call
+
+SPEC = {"argv": ["python", "-m", "ipykernel_launcher"], "display_name": "Python 3"}
+
+
+def published(kernels: Path) -> dict[str, Any]:
+    """What is published in a directory."""
+    found: dict[str, Any] = answered(
+        "kernelspec_state", kernels=str(kernels), conda_root="/nowhere", environments=[]
+    )["published"]
+    return found
+
+
+def put(directory: Path, text: str) -> Path:
+    """A kernel.json."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "kernel.json").write_text(text)
+    return directory / "kernel.json"
+
+
+def test_a_box_without_kernels(tmp_path: Path) -> None:
+    assert published(tmp_path / "kernels") == {}
+
+
+def test_kernelspecs_come_whole(tmp_path: Path) -> None:
+    put(tmp_path / "python3", json.dumps({**SPEC, "metadata": {"a": 1}}))
+    assert published(tmp_path) == {"python3": {**SPEC, "metadata": {"a": 1}}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not JSON",
+        "[]",
+        '"argv"',
+        "null",
+        "{}",
+        '{"argv": []}',
+        '{"argv": "python"}',
+        '{"argv": [3]}',
+        '{"argv": ["python"], "env": null}',
+        '{"argv": ["python"], "metadata": []}',
+        "[" * 100_000,
+        "\udcff",
+    ],
+)
+def test_what_is_no_kernelspec_is_none(tmp_path: Path, text: str) -> None:
+    path = put(tmp_path / "x", "")
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    assert published(tmp_path) == {"x": None}
+
+
+def test_a_hundred_megabytes_are_not_read(tmp_path: Path) -> None:
+    path = put(tmp_path / "x", "")
+    with path.open("w") as file:
+        # A valid one: only its size speaks against it.
+        file.write('{"argv": ["')
+        for _ in range(100):
+            file.write("x" * (1 << 20))
+        file.write('"]}')
+    assert published(tmp_path) == {"x": None}
+
+
+def test_a_directory_without_one_and_a_file_that_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "README").touch()
+    (tmp_path / "strange/kernel.json").mkdir(parents=True)
+    assert published(tmp_path) == {"empty": None, "strange": None}
+
+
+def test_one_that_may_not_be_read_is_none() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        # pytest's own are closed to others, and root reads everything.
+        Path(directory).chmod(0o755)
+        put(Path(directory, "x"), json.dumps(SPEC)).chmod(0)
+        done = call(
+            "kernelspec_state",
+            as_user=65534 if os.geteuid() == 0 else None,
+            kernels=directory,
+            conda_root="/nowhere",
+            environments=[],
+        )
+    assert json.loads(done.stdout)["published"] == {"x": None}
+
+
+def test_an_environment_offers_what_its_release_brings(tmp_path: Path) -> None:
+    prefix = tmp_path / "releases/r/aaa"
+    put(prefix / "share/jupyter/kernels/ir", json.dumps(SPEC))
+    put(prefix / "share/jupyter/kernels/broken", "no")
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs/r").symlink_to("../releases/r/aaa")
+    assert answered(
+        "kernelspec_state",
+        kernels=str(tmp_path / "kernels"),
+        conda_root=str(tmp_path),
+        environments=["r", "unbuilt"],
+    ) == {
+        "published": {},
+        "offered": {
+            "r": {"prefix": str(prefix), "specs": {"ir": SPEC}},
+            "unbuilt": {"prefix": str(tmp_path / "envs/unbuilt"), "specs": {}},
+        },
+    }
