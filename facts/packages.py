@@ -20,7 +20,7 @@ class Sources(TypedDict):
 
 
 class MissingPackages(FactBase[list[str]]):
-    """Which of some packages are not installed; `["curl"]`.
+    """The names of those packages that are not installed; `["curl"]`.
 
     Args:
         packages: names, or name=version (the version is not compared).
@@ -54,7 +54,8 @@ class AptRepositories(FactBase[list[str]]):
 
     def command(self) -> str:
         return (
-            ". /etc/os-release; apt-get indextargets --format "
+            # A box that never ran `apt-get update` has no Release files to read.
+            ". /etc/os-release; apt-get indextargets --no-release-info --format "
             "'$(REPO_URI)dists/$(RELEASE)/Release $(RELEASE) $(COMPONENT)' 'Created-By: Packages' "
             '| sed -n "s/ $VERSION_CODENAME main$//p" | sort -u'
         )

@@ -52,7 +52,8 @@ def installed(packages: list[str]) -> Commands:
 
     + packages: names, or name=version
     """
-    missing = host.get_fact(MissingPackages, packages=packages)
+    names = host.get_fact(MissingPackages, packages=packages)
+    missing = [package for package in packages if package.partition("=")[0] in names]
     if not missing:
         host.noop("the base packages are installed")
         return
