@@ -100,6 +100,13 @@ class Operator:
         totals: dict[str, int] = json.loads(run.stdout)["results"]["totals"]
         return totals
 
+    def changed(self, settings: Settings | None = None, **options: Any) -> list[str]:
+        """Deploy, and return the names of the operations that changed something."""
+        run = self.pyinfra("--json", "-y", "deploy.py", settings=settings, **options)
+        assert run.returncode == 0, run.stdout + run.stderr
+        operations = json.loads(run.stdout)["results"]["operations"]
+        return [operation["name"] for operation in operations if operation["success"]]
+
     def sh(self, command: str, check: bool = True) -> str:
         """Run a command in the box as root; its output."""
         done = self.machine.run(command)
