@@ -31,7 +31,7 @@ RECORDED = Path(__file__).parents[1] / "recorded"
 SOURCES = {program(path.stem).bits[3].obj: path.stem for path in PROGRAMS.glob("*.py")}
 
 Says = Mapping[Any, Any]
-Shown = str | tuple[Any, ...]
+Shown = Any  # see show()
 
 
 def recorded(name: str) -> str:

@@ -1,0 +1,55 @@
+"""The box that the recordings named `deployed` are of: what it declared, and what it then said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from jupyterbox.settings import Box, Conda, Environment, Hub, Installer, User
+from operations.hub import proxy_digest, release_id, rendered
+from tests.unit.engine import recorded
+
+HUB = Hub(address="127.0.0.1", port=20037, proxy_api_port=20038, hub_port=20039)
+PYTHON3 = Environment(
+    name="python3", title="Python 3.11 (default)", conda=["python=3.11", "ipykernel", "pip"]
+)
+ANACONDA3 = Environment(
+    name="anaconda3", title="Anaconda3 full", conda=["python=3.11", "pip", "anaconda"]
+)
+INSTALLER = Installer(url="https://example.org/Miniforge3.sh", sha256="5" * 64)
+CONDA = Conda(installers={"amd64": INSTALLER})
+DEPLOYED = Box(hub=HUB, conda=CONDA, environments=[PYTHON3, ANACONDA3], users=[User(name="demo")])
+
+PYTHON3_ID = PYTHON3.release_id(["conda-forge"])
+ANACONDA3_ID = ANACONDA3.release_id(["conda-forge"])
+HUB_ID = release_id(HUB, "3.13")
+
+# Ids are hashes of what is declared, and of how it is built: what was recorded had those of then.
+THEN_AND_NOW = {
+    "7bb3d010b383": PYTHON3_ID,
+    "be6d05855f56": ANACONDA3_ID,
+    "8967801b5107": HUB_ID,
+    "0e0eabbbc369": proxy_digest(HUB),
+}
+
+
+def said(recording: str) -> str:
+    """What the deployed box said, with the ids of now."""
+    text = recorded(recording)
+    for then, now in THEN_AND_NOW.items():
+        text = text.replace(then, now)
+    return text
+
+
+def state(recording: str) -> Any:
+    """The same, of a recording that is JSON."""
+    return json.loads(said(recording))
+
+
+def hub_state(recording: str = "deployed", box: Box = DEPLOYED) -> Any:
+    """What the hub's fact is, with every file of the hub as a box declares it now."""
+    found = state(f"hub/state-{recording}")
+    for path, content in rendered(box).items():
+        found["files"][path] = hashlib.sha256(content.encode()).hexdigest()
+    return found

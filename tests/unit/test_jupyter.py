@@ -1,0 +1,258 @@
+"""Kernelspecs: every environment's kernels are published under its name, and no others of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import FactProcessError, OperationError
+
+from facts.jupyter import Kernelspecs
+from jupyterbox import layout
+from jupyterbox.settings import Box, Environment
+from operations import jupyter
+from tests.unit.box import ANACONDA3, ANACONDA3_ID, DEPLOYED, PYTHON3, state
+from tests.unit.engine import Shown, deployed, fact, first_line, plan, programs, recorded, run
+
+SPEC = {
+    "argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "display_name": "Python 3 (ipykernel)",
+    "language": "python",
+    "metadata": {"debugger": True},
+}
+
+
+def box(*environments: Environment) -> Box:
+    return Box(environments=[PYTHON3, *environments])
+
+
+def offer(environment: Environment, **specs: Any) -> dict[str, Any]:
+    """What an environment brings, at its declared release."""
+    release = environment.release_id(["conda-forge"])
+    return {"prefix": f"/opt/conda/releases/{environment.name}/{release}", "specs": specs}
+
+
+def publishing(
+    declared: Box, offered: dict[str, Any], published: dict[str, Any] | None = None
+) -> list[Shown]:
+    """What is run to publish."""
+    there = {"published": published or {}, "offered": offered}
+    return run(jupyter.kernelspecs, box=declared, says=programs(kernelspec_state=there))
+
+
+# --- the fact ---
+
+
+def test_kernelspecs_as_a_deployed_box_says() -> None:
+    said = {first_line("kernelspec_state"): recorded("jupyter/state-deployed")}
+    found = fact(Kernelspecs, said, environments=["python3", "anaconda3"])
+    assert set(found["published"]) == {"python3", "anaconda3"}
+    assert found["published"]["python3"]["metadata"]["jupyterbox"] == {
+        "environment": "python3",
+        "kernel": "python3",
+    }
+    assert found["offered"]["python3"]["specs"]["python3"]["language"] == "python"
+
+
+def test_a_box_without_python_has_no_kernelspecs() -> None:
+    assert fact(Kernelspecs) == {"published": {}, "offered": {}}
+
+
+def test_garbage_is_refused() -> None:
+    with pytest.raises(FactProcessError):
+        Kernelspecs().process(["{}"])
+
+
+# --- the operation ---
+
+
+def test_what_a_deployed_box_publishes_stays() -> None:
+    there = state("jupyter/state-deployed")
+    assert publishing(DEPLOYED, there["offered"], there["published"]) == []
+
+
+def test_a_kernelspec_is_published_under_the_environments_name_and_title() -> None:
+    there = state("jupyter/state-deployed")
+    there["published"].pop("anaconda3")
+    prefix = f"/opt/conda/releases/anaconda3/{ANACONDA3_ID}"
+    assert publishing(DEPLOYED, there["offered"], there["published"]) == [
+        (
+            "publish_kernelspec",
+            {
+                "kernels": "/opt/jupyterhub/share/jupyter/kernels",
+                "name": "anaconda3",
+                "source": f"{prefix}/share/jupyter/kernels/python3",
+                "spec": {
+                    "argv": [
+                        f"{prefix}/bin/python",
+                        "-m",
+                        "ipykernel_launcher",
+                        "-f",
+                        "{connection_file}",
+                    ],
+                    "display_name": "Anaconda3 full",
+                    "language": "python",
+                    "kernel_protocol_version": "5.5",
+                    "env": {
+                        "PATH": f"{prefix}/bin:${{PATH}}",
+                        "CONDA_PREFIX": prefix,
+                        "CONDA_DEFAULT_ENV": "anaconda3",
+                    },
+                    "metadata": {
+                        "debugger": True,
+                        "supported_encryption": ["curve"],
+                        "jupyterbox": {"environment": "anaconda3", "kernel": "python3"},
+                    },
+                },
+            },
+        )
+    ]
+
+
+def test_a_command_without_a_path_is_the_releases_own() -> None:
+    spec = jupyter.publish_as(PYTHON3, {"prefix": "/p", "specs": {"k": SPEC}}, "k", True)
+    assert spec["argv"] == ["/p/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+
+def test_variables_are_the_environments_over_ours_over_the_packages() -> None:
+    environment = Environment(
+        name="x", conda=["a"], variables={"OMP_NUM_THREADS": "4", "PATH": "/mine"}
+    )
+    theirs = {
+        **SPEC,
+        "env": {"OMP_NUM_THREADS": "1", "CONDA_PREFIX": "/built/here", "R_HOME": "/r"},
+    }
+    spec = jupyter.publish_as(environment, {"prefix": "/p", "specs": {"k": theirs}}, "k", True)
+    assert spec["env"] == {
+        "OMP_NUM_THREADS": "4",
+        "CONDA_PREFIX": "/p",
+        "R_HOME": "/r",
+        "CONDA_DEFAULT_ENV": "x",
+        "PATH": "/mine",
+    }
+
+
+def test_an_environment_of_several_kernels_publishes_each() -> None:
+    many = Environment(name="many", title="Many", conda=["a"])
+    bash = {"argv": ["python", "-m", "bash_kernel"], "display_name": "Bash"}
+    nameless = {"argv": ["r"]}
+    commands = publishing(
+        box(many),
+        {
+            "python3": offer(PYTHON3, python3=SPEC),
+            "many": offer(many, python3=SPEC, bash=bash, ir=nameless),
+        },
+    )
+    shown = {args["name"]: args["spec"]["display_name"] for _, args in commands}
+    assert shown == {
+        "python3": "Python 3.11 (default)",
+        "many": "Many",
+        "many-bash": "Many: Bash",
+        "many-ir": "Many: ir",
+    }
+
+
+def test_an_environment_without_python_is_named_after_its_first_kernel() -> None:
+    r = Environment(name="r", title="R 4", conda=["r-irkernel"])
+    ir = {"argv": ["/usr/bin/R"], "display_name": "R"}
+    xr = {"argv": ["xr"], "display_name": "xeus R"}
+    [_, first, second] = publishing(
+        box(r), {"python3": offer(PYTHON3, python3=SPEC), "r": offer(r, xr=xr, ir=ir)}
+    )
+    published = {args["name"]: args["spec"] for _, args in (first, second)}
+    assert set(published) == {"r", "r-xr"}
+    assert published["r"]["argv"] == ["/usr/bin/R"]
+    assert published["r"]["display_name"] == "R 4"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"display_name": "Python 3"},
+        {"argv": ["/usr/bin/python3"]},
+        {"env": {}},
+        {"metadata": {}},
+        {"interrupt_mode": "message"},
+    ],
+)
+def test_one_that_was_changed_by_hand_is_put_right(change: dict[str, Any]) -> None:
+    there = state("jupyter/state-deployed")
+    there["published"]["python3"].update(change)
+    [(name, arguments)] = publishing(DEPLOYED, there["offered"], there["published"])
+    assert (name, arguments["name"]) == ("publish_kernelspec", "python3")
+
+
+def test_one_that_is_broken_or_missing_is_published_anew() -> None:
+    there = state("jupyter/state-deployed")
+    there["published"]["python3"] = None
+    del there["published"]["anaconda3"]
+    commands = publishing(DEPLOYED, there["offered"], there["published"])
+    assert [arguments["name"] for _, arguments in commands] == ["python3", "anaconda3"]
+
+
+def test_one_of_ours_whose_environment_is_no_longer_declared_goes() -> None:
+    there = state("jupyter/state-deployed")
+    declared = DEPLOYED.model_copy(update={"environments": [PYTHON3]})
+    assert publishing(declared, there["offered"], there["published"]) == [
+        f"rm -rf {layout.KERNELS}/anaconda3"
+    ]
+
+
+@pytest.mark.parametrize("theirs", [SPEC, {**SPEC, "metadata": "x"}, None])
+def test_one_that_somebody_else_put_there_stays(theirs: Any) -> None:
+    there = state("jupyter/state-deployed")
+    there["published"]["mine; rm -rf /"] = theirs
+    assert publishing(DEPLOYED, there["offered"], there["published"]) == []
+
+
+def test_two_kernels_of_one_name_are_refused() -> None:
+    one = Environment(name="a", conda=["x"])
+    other = Environment(name="a-bash", conda=["x"])
+    offered = {
+        "python3": offer(PYTHON3, python3=SPEC),
+        "a": offer(one, python3=SPEC, bash=SPEC),
+        "a-bash": offer(other, python3=SPEC),
+    }
+    there = {"published": {}, "offered": offered}
+    with pytest.raises(OperationError) as caught:
+        plan(jupyter.kernelspecs, box=box(one, other), says=programs(kernelspec_state=there))
+    assert str(caught.value) == (
+        "two kernels would be called 'a-bash', one of them 'python3' of environment 'a-bash': "
+        "rename an environment"
+    )
+
+
+def test_a_bare_box_plans_to_publish() -> None:
+    said = {first_line("kernelspec_state"): recorded("jupyter/state-bare")}
+    assert plan(jupyter.kernelspecs, box=Box(), says=said)
+    assert plan(jupyter.kernelspecs, box=Box())
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        {},
+        {"python3": offer(PYTHON3)},
+        {"python3": offer(ANACONDA3, python3=SPEC)},
+        {"python3": {"prefix": "/opt/conda/envs/python3", "specs": {"python3": SPEC}}},
+    ],
+)
+def test_an_environment_that_is_not_at_its_release_is_not_published(
+    offered: dict[str, Any],
+) -> None:
+    assert publishing(box(), offered) == ["echo 'no kernel to publish in: python3.' >&2; exit 1"]
+
+
+def test_a_root_behind_a_link_is_the_same_release() -> None:
+    there = offer(PYTHON3, python3=SPEC)
+    there["prefix"] = there["prefix"].replace("/opt/conda", "/disk/conda")
+    [(name, arguments)] = publishing(box(), {"python3": there})
+    assert name == "publish_kernelspec"
+    assert arguments["spec"]["env"]["CONDA_PREFIX"].startswith("/disk/conda/")
+
+
+def test_the_layer_is_this_operation() -> None:
+    there = state("jupyter/state-deployed")
+    assert deployed(jupyter.publish, DEPLOYED, says=programs(kernelspec_state=there)) == {
+        "Kernelspecs | Publish the environments' kernels": []
+    }
