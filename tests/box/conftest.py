@@ -66,15 +66,25 @@ class Operator:
         settings: Settings = json.loads(json.dumps(demo_settings(self.machine), default=str))
         return settings
 
-    def pyinfra(
+    def pyinfra(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run pyinfra to its end; the options are those of `start`."""
+        with self.start(*arguments, **options) as process:
+            try:
+                output, errors = process.communicate(timeout=900)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    def start(
         self,
         *arguments: str,
         settings: Settings | None = None,
         user: str = "root",
         host: str = "127.0.0.1",
         env: dict[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run pyinfra with an inventory of these settings, without a terminal."""
+    ) -> subprocess.Popen[str]:
+        """Start pyinfra with an inventory of these settings, without a terminal."""
         self.runs += 1
         inventory = self.directory / f"inventory{self.runs}.py"
         values = self.directory / f"settings{self.runs}.json"
@@ -83,14 +93,14 @@ class Operator:
         inventory.write_text(
             INVENTORY.format(name=self.machine.name, settings=str(values), user=user, host=host)
         )
-        return subprocess.run(
+        return subprocess.Popen(
             [PYINFRA, str(inventory), *arguments],
             cwd=REPOSITORY,
             env={**os.environ, "PYINFRA_PROGRESS": "off", **(env or {})},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=900,
         )
 
     def deploy(self, settings: Settings | None = None, **options: Any) -> dict[str, int]:
