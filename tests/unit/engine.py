@@ -57,11 +57,12 @@ def first_line(name: str) -> str:
 
 
 @contextmanager
-def engine(says: Says | None) -> Iterator[State]:
-    """pyinfra, connected to a box that answers so."""
+def engine(says: Says | None, planning: bool = True) -> Iterator[State]:
+    """pyinfra, connected to a box that answers so; `-y` goes without planning."""
     data = {"fake_responses": dict(says or {}), "fake_delay": 0, "fake_delay_jitter": 0}
     inventory = Inventory((["@fake/box"], data))  # type: ignore[no-untyped-call]
-    state = State(inventory, Config())  # type: ignore[no-untyped-call]
+    config = Config()  # type: ignore[no-untyped-call]
+    state = State(inventory, config, check_for_changes=planning)
     connect_all(state)
     try:
         yield state
@@ -80,14 +81,18 @@ def fact(cls: type[FactBase[Any]], says: Says | None = None, **arguments: Any) -
 
 
 def run(
-    operation: Callable[..., Any], *args: Any, says: Says | None = None, **kwargs: Any
+    operation: Callable[..., Any],
+    *args: Any,
+    says: Says | None = None,
+    planning: bool = True,
+    **kwargs: Any,
 ) -> list[Shown]:
     """The commands that an operation runs; what was planned must have announced them."""
-    with engine(says) as state:
+    with engine(says, planning) as state:
         [meta] = add_op(state, operation, *args, **kwargs).values()
         run_ops(state)
         commands = [show(command) for command in meta._commands]
-        assert meta.will_change == bool(commands), "the plan said otherwise"
+        assert not planning or meta.will_change == bool(commands), "the plan said otherwise"
         return commands
 
 
@@ -118,8 +123,9 @@ def deployed(
 def show(command: Any) -> Shown:
     """A command as a test writes it.
 
-    A program of jupyterbox/remote is `(NAME, {arguments})`, an upload `("put", PATH, CONTENT)`, and
-    a command with arguments of its own, like `_stdin`, `(COMMAND, {arguments})`.
+    A program of jupyterbox/remote is `(NAME, {arguments})`, with what comes after it in the same
+    line as a third; an upload is `("put", PATH, CONTENT)`; and a command with arguments of its own,
+    like `_stdin`, is `(COMMAND, {arguments})`.
     """
     if isinstance(command, FunctionCommand):
         [command] = command.args
@@ -130,11 +136,13 @@ def show(command: Any) -> Shown:
         return ("put", command.dest, command.src.read())
     assert isinstance(command, StringCommand)
     text = command.get_raw_value()
-    if " -I -c " in text and (words := shlex.split(text))[-2] in SOURCES:
-        name, python = SOURCES[words[-2]], words[-5]
+    words = shlex.split(text) if " -I -c " in text else []
+    if "-I" in words and words[(at := words.index("-I")) + 2] in SOURCES:
+        name, python = SOURCES[words[at + 2]], words[at - 1]
         called = name if python == "python3" else f"{python} {name}"
         optional = "if there is a python3: " if words[0] == "command" else ""
-        return (f"{optional}{called}", json.loads(words[-1]))
+        rest = [" ".join(words[at + 4 :])] if words[at + 4 :] else []
+        return (f"{optional}{called}", json.loads(words[at + 3]), *rest)
     if command.connector_arguments:
         return (text, dict(command.connector_arguments))
     return text
