@@ -32,7 +32,15 @@ def conda_reason(stdout, stderr):
         # A malformed spec: conda cannot write that error as JSON, and ends in a traceback of it.
         raised = re.findall(r"^conda\.exceptions\.\w+: (.+)$", stderr, re.MULTILINE)
         return raised[-1] if raised else last_line(stderr or stdout)
-    error = next(iter(error.get("errors") or []), error)
+    try:
+        return described(next(iter(error.get("errors") or []), error))
+    except (AttributeError, IndexError, KeyError, TypeError):
+        # Another conda may describe its errors otherwise.
+        return last_line(stderr or str(error.get("error", "")))
+
+
+def described(error):
+    """An error that conda wrote as JSON."""
     kind, message = error.get("exception_name", ""), error.get("message") or error.get("error", "")
     # Less the lines of the tree that a solver draws.
     lines = [line.strip(" -\u251c\u2514\u2502\u2500") for line in message.splitlines()]
@@ -133,9 +141,12 @@ def check(release):
     """Refuse a release that could not start a kernel."""
     specs = glob.glob(f"{release}/share/jupyter/kernels/*/kernel.json")
     if not specs:
-        raise Failure("nothing in it brings a kernel; add ipykernel, or r-irkernel, ...")
+        raise Failure("nothing in it brings a kernel: add ipykernel, r-irkernel or another")
     for path in specs:
-        program = json.loads(Path(path).read_text())["argv"][0]
+        try:
+            program = json.loads(Path(path).read_text())["argv"][0]
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise Failure(f"its kernel {Path(path).parent.name} is no kernelspec") from None
         if not (shutil.which(program, path=f"{release}/bin") or os.access(program, os.X_OK)):
             raise Failure(
                 f"its kernel {Path(path).parent.name} starts {program}, which is not there"

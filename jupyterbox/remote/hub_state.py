@@ -59,12 +59,16 @@ def digest(path):
 def unit(name, reads):
     """A unit: is it there, enabled, active; and which of the things it reads are newer than it."""
     fields = "LoadState,UnitFileState,ActiveState,NeedDaemonReload,MainPID"
-    output = subprocess.run(
-        ["systemctl", "show", "-p", fields, name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ).stdout
+    try:
+        output = subprocess.run(
+            ["systemctl", "show", "-p", fields, name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).stdout
+    except FileNotFoundError:
+        # No systemd: preflight says so.
+        output = ""
     shown = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     pid = int(shown.get("MainPID") or 0)
     started = started_at(pid)
