@@ -23,7 +23,7 @@ def module(name: str) -> Any:
 
 
 def call(
-    name: str, *, env: dict[str, str] | None = None, as_user: int | None = None, **arguments: Any
+    name: str, /, *, env: dict[str, str] | None = None, as_user: int | None = None, **arguments: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a program with the command that a box is sent."""
     _, *options, source, given = program(name, **arguments).bits
@@ -40,7 +40,7 @@ def call(
     )
 
 
-def answered(name: str, **arguments: Any) -> Any:
+def answered(name: str, /, **arguments: Any) -> Any:
     """What a program answers; it must not fail."""
     done = call(name, **arguments)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,541 @@
+"""The program that builds an environment, with a conda and a uv that say what real ones did.
+
+The recordings under tests/recorded/conda are of conda 26.7.1, those under tests/recorded/uv of the
+uv that the hub's lock pins. What the stand-ins leave on the disk is what is built.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyterbox.settings import Hub
+from operations.hub import pinned
+from tests.unit.engine import RECORDED, recorded
+from tests.unit.remote import call, module
+
+build_environment = module("build_environment")
+
+CHANNEL = "http://127.0.0.1:8123/channel"
+
+# Records what it was asked, says what it is to say, and fills the prefix as it is told.
+TOOL = """\
+#!/bin/sh
+place="$(dirname "$0")/said"
+printf '%s\\n' "$@" > "$place/arguments"
+env > "$place/environment"
+for file; do
+  case "$file" in
+    *.explicit) cp "$file" "$place/lock" ;;
+    *.txt) cp "$file" "$place/constraints" ;;
+  esac
+done
+if [ "$2" = list ] || [ "$4" = list ]; then cat "$place/list"; exit 0; fi
+cat "$place/out"; cat "$place/err" >&2
+[ -e "$place/fill" ] && . "$place/fill"
+exit "$(cat "$place/code")"
+"""
+
+
+class Tool:
+    """A conda or a uv."""
+
+    def __init__(self, path: Path) -> None:
+        self.said = path.parent / "said"
+        self.said.mkdir(parents=True)
+        path.write_text(TOOL)
+        path.chmod(0o755)
+        self.path = path
+        self.says()
+
+    def says(self, out: str = "", err: str = "", code: int = 0, fill: str = "") -> None:
+        """What it answers, and a shell script for what it does."""
+        for name, text in (("out", out), ("err", err), ("code", str(code)), ("list", "[]")):
+            (self.said / name).write_text(text)
+        (self.said / "fill").write_text(fill)
+
+    @property
+    def arguments(self) -> list[str] | None:
+        """What it was called with, if it was."""
+        asked = self.said / "arguments"
+        return asked.read_text().splitlines() if asked.exists() else None
+
+    def environment(self, name: str) -> str | None:
+        """A variable that it was called with."""
+        lines = (self.said / "environment").read_text().splitlines()
+        return dict(line.partition("=")[::2] for line in lines if "=" in line).get(name)
+
+
+class Builder:
+    """A conda root, and the release that shall be built in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "conda"
+        self.prefix = self.root / "releases/x/0123456789ab"
+        self.conda = Tool(self._made(self.root / "bin/conda"))
+        self.uv = Tool(self._made(folder / "hub/bin/uv"))
+        self.fill_with_kernel()
+
+    @staticmethod
+    def _made(path: Path) -> Path:
+        path.parent.mkdir(parents=True)
+        return path
+
+    def fill_with_kernel(self, extra: str = "", argv: str = '["python"]') -> None:
+        """Have conda make an environment with a kernel."""
+        self.conda.says(
+            fill=f"""
+            kernel={self.prefix}/share/jupyter/kernels/python3
+            mkdir -p {self.prefix}/bin {self.prefix}/conda-meta $kernel
+            ln -s /bin/true {self.prefix}/bin/python
+            printf '%s' '{{"argv": {argv}}}' > $kernel/kernel.json
+            printf '%s' '{{"name": "python", "version": "3.11.2", "noise": 1}}' \
+                > {self.prefix}/conda-meta/python-3.11.2-0.json
+            {extra}
+            """
+        )
+
+    def build(self, **changes: Any) -> CompletedProcess[str]:
+        """Run the program."""
+        spec: dict[str, Any] = {
+            "root": str(self.root),
+            "name": "x",
+            "id": "0123456789ab",
+            "conda": ["python=3.11", "ipykernel"],
+            "pip": [],
+            "channels": [CHANNEL, "bioconda"],
+            "explicit": None,
+            "python_index": "https://example.org/simple",
+            "uv": str(self.uv.path),
+            "by": "jupyterbox test",
+        }
+        return call("build_environment", **{**spec, **changes})
+
+    def failure(self, **changes: Any) -> str:
+        """The sentence that it ends with; it must leave nothing behind."""
+        done = self.build(**changes)
+        assert done.returncode == 1
+        assert not self.prefix.exists()
+        assert done.stderr.count("\n") == 1, "it is one line"
+        return done.stderr.removesuffix("\n")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.prefix / "release.json").read_text())
+        return found
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    return Builder(tmp_path)
+
+
+# --- what is built ---
+
+
+def test_a_release_is_what_conda_made_with_a_record_of_it(builder: Builder) -> None:
+    done = builder.build()
+    assert done.returncode == 0, done.stderr
+    assert builder.conda.arguments == [
+        *("create", "--yes", "--json", "--prefix", str(builder.prefix)),
+        *("--channel", CHANNEL, "--channel", "bioconda", "--override-channels"),
+        *("python=3.11", "ipykernel"),
+    ]
+    # Releases would be listed as environments without a name.
+    assert builder.conda.environment("CONDA_REGISTER_ENVS") == "false"
+    built = builder.record.pop("built")
+    assert built.endswith("+00:00")
+    assert {**builder.record, "built": ""} == {
+        "id": "0123456789ab",
+        "environment": "x",
+        "by": "jupyterbox test",
+        "declared": {
+            "conda": ["python=3.11", "ipykernel"],
+            "pip": [],
+            "channels": [CHANNEL, "bioconda"],
+        },
+        "packages": [
+            {
+                **dict.fromkeys(("build", "channel", "subdir", "fn", "url", "md5", "sha256")),
+                "name": "python",
+                "version": "3.11.2",
+            }
+        ],
+        "pip": [],
+        "built": "",
+    }
+    assert builder.uv.arguments is None
+
+
+def test_it_says_what_it_does(builder: Builder) -> None:
+    assert builder.build().stdout == "solving and installing python=3.11 ipykernel\n"
+
+
+def test_a_complete_release_is_left_alone(builder: Builder) -> None:
+    builder.build()
+    (builder.conda.said / "arguments").unlink()
+    assert builder.build().returncode == 0
+    assert builder.conda.arguments is None
+
+
+def test_what_an_interrupted_run_left_is_built_anew(builder: Builder) -> None:
+    builder.prefix.mkdir(parents=True)
+    (builder.prefix / "half").touch()
+    assert builder.build().returncode == 0
+    assert not (builder.prefix / "half").exists()
+
+
+def test_a_lock_is_installed_as_it_is(builder: Builder) -> None:
+    lock = "@EXPLICIT\nhttps://example.org/python.conda#abc\n"
+    assert builder.build(explicit=lock, conda=[]).returncode == 0
+    assert builder.conda.arguments == [
+        *("create", "--yes", "--json", "--prefix", str(builder.prefix)),
+        *("--file", f"{builder.prefix.parent}/.0123456789ab.explicit"),
+    ]
+    assert (builder.conda.said / "lock").read_text() == lock
+    assert not list(builder.prefix.parent.glob("*.explicit"))
+    assert set(builder.record["declared"]) == {"conda", "pip", "channels", "lock"}
+
+
+def test_nothing_in_it_is_writable_to_others(builder: Builder) -> None:
+    builder.fill_with_kernel(extra=f"install -m 666 /dev/null {builder.prefix}/open")
+    builder.build()
+    assert stat.S_IMODE((builder.prefix / "open").stat().st_mode) == 0o644
+
+
+# --- pip packages ---
+
+
+def test_pip_packages_may_not_replace_condas(builder: Builder) -> None:
+    builder.uv.says()
+    (builder.uv.said / "list").write_text(
+        '[{"name": "numpy", "version": "2.1.0"}, {"name": "six", "version": "1.17.0"}]'
+    )
+    assert builder.build(pip=["torch==2.4.0+cu121", "rich"]).returncode == 0
+    arguments = builder.uv.arguments
+    assert arguments
+    assert arguments[:4] == ["--no-config", "--system-certs", "pip", "install"]
+    assert arguments[-2:] == ["torch==2.4.0+cu121", "rich"]
+    assert arguments[4:6] == ["--python", f"{builder.prefix}/bin/python"]
+    assert arguments[6:8] == ["--default-index", "https://example.org/simple"]
+    constraints = (builder.uv.said / "constraints").read_text()
+    assert constraints == "numpy==2.1.0\nsix==1.17.0\n"
+
+
+def test_what_pip_brought_is_recorded_apart(builder: Builder) -> None:
+    site = builder.prefix / "lib/python3.11/site-packages"
+    builder.fill_with_kernel(
+        extra=f"""
+        for package in numpy-2.1.0:conda six-1.17.0:uv rich-1.0:; do
+            mkdir -p {site}/${{package%:*}}.dist-info
+            printf '%s' "${{package#*:}}" > {site}/${{package%:*}}.dist-info/INSTALLER
+        done"""
+    )
+    assert builder.build().returncode == 0
+    assert builder.record["pip"] == ["six-1.17.0"]
+
+
+# --- what conda says when it does not work ---
+
+
+def conda_said(recording: str) -> dict[str, Any]:
+    """A recorded call of conda."""
+    text = (RECORDED / f"conda/{recording}.txt").read_text()
+    head, _, rest = text.partition("# ---- stdout")
+    out, _, rest = rest.partition("\n")[2].partition("\n# ---- stderr")
+    err = rest.partition("\n")[2].partition("\n# ---- end")[0]
+    code = next(line for line in head.splitlines() if line.startswith("# exit: "))
+    return {"out": out, "err": err, "code": int(code.removeprefix("# exit: "))}
+
+
+@pytest.mark.parametrize(
+    ("recording", "sentence"),
+    [
+        ("41-unknown-package-json", f"no package 'no-such-pkg-xyz' in {CHANNEL}"),
+        ("42c-unsat-python-version-json", f"no package 'python=3.99' in {CHANNEL}"),
+        (
+            "42-unsat-json",
+            "its packages exclude each other: The following packages are incompatible; "
+            "needs-new-six * can be installed with any of the following options: needs-new-six 1.0 "
+            "would require six >=1.17, which can be installed with any of the following options: "
+            "six 1.17.0; needs-old-six * cannot be installed because there are no viable options: "
+            "needs-old-six 1.0 would require six <1.17, which cannot be installed because there "
+            "are no viable options: six 1.16.0, which conflicts with the versions reported above",
+        ),
+        (
+            "43e-unreachable-connrefused-retries0-json",
+            "HTTP 000 CONNECTION FAILED for url <http://127.0.0.1:9/channel/linux-64/repodata.json>",
+        ),
+        (
+            "43b-unreachable-404-channel-json",
+            "HTTP 404 File not found for channel nochannel <http://127.0.0.1:8123/nochannel>",
+        ),
+        (
+            "43c-unreachable-file-channel-json",
+            "HTTP 404 UNAVAILABLE OR INVALID for channel nochannel <file:///srv/nochannel>",
+        ),
+        (
+            "43d-no-channels-json",
+            "No channels are configured. Conda requires at least one channel to search for "
+            "packages",
+        ),
+        # Nothing on standard output: conda cannot write this error as JSON.
+        (
+            "44-bad-spec-json",
+            "Invalid spec 'python=>3..11': Invalid version '3..11*': empty version component",
+        ),
+        (
+            "44b-bad-spec2-json",
+            "Invalid spec 'python[version=': Invalid spec 'python[version=': package name contains "
+            "invalid characters ([)",
+        ),
+        # A CondaMultiError.
+        (
+            "33c-create-explicit-badmd5-json",
+            "Conda detected a mismatch between the expected content and downloaded content "
+            f"({CHANNEL}/noarch/asttokens-3.0.2-pyhd8ed1ab_0.conda)",
+        ),
+        (
+            "90-tos-create-yes-json",
+            "http://127.0.0.1:8123/toschan asks for its Terms of Service, see "
+            "Conda.accept_anaconda_terms",
+        ),
+        ("44c-bad-option", "conda: error: unrecognized arguments: --no-such-option"),
+    ],
+)
+def test_condas_reason_is_one_sentence_and_nothing_stays(
+    builder: Builder, recording: str, sentence: str
+) -> None:
+    said = conda_said(recording)
+    assert said["code"] != 0
+    builder.conda.says(**said, fill=f"mkdir -p {builder.prefix}/half")
+    assert builder.failure() == f"environment x: {sentence}."
+
+
+def test_the_classic_solver_is_understood_too() -> None:
+    said = conda_said("42d-unsat-classic-json")
+    reason = build_environment.conda_reason(said["out"], said["err"])
+    assert reason.startswith("its packages exclude each other: ")
+    assert "needs-new-six -> six[version='>=1.17']" in reason
+    assert "\n" not in reason
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "sentence"),
+    [
+        ("", "", "it said nothing"),
+        ("half a JSON {", "", "half a JSON {"),
+        ("[]", "Killed\n", "Killed"),
+        ('{"exception_name": "PackagesNotFoundInChannelsError", "error": "no x"}', "", "no x"),
+        ('{"errors": ["no object"], "error": "several\\nlast"}', "", "last"),
+        ('{"exception_name": "SomeError"}', "", "SomeError"),
+    ],
+)
+def test_what_no_conda_says_yet_is_a_sentence_too(
+    builder: Builder, out: str, err: str, sentence: str
+) -> None:
+    builder.conda.says(out=out, err=err, code=1)
+    assert builder.failure() == f"environment x: {sentence}."
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+KEYS = ["error", "errors", "message", "exception_name", "packages", "channels_formatted", "url"]
+KINDS = ["PackagesNotFoundInChannelsError", "UnsatisfiableError", "CondaToSError"]
+
+
+@given(
+    st.text()
+    | st.dictionaries(st.sampled_from(KEYS), JSON | st.sampled_from(KINDS)).map(json.dumps),
+    st.text(),
+)
+def test_garbage_is_a_reason_too(out: str, err: str) -> None:
+    assert isinstance(build_environment.conda_reason(out, err), str)
+    assert isinstance(build_environment.uv_reason(err), str)
+
+
+def test_no_conda_at_all(builder: Builder) -> None:
+    builder.conda.path.unlink()
+    assert builder.failure() == f"environment x: {builder.conda.path}: No such file or directory."
+
+
+# --- what uv says when it does not work ---
+
+
+@pytest.mark.parametrize(
+    ("recording", "sentence"),
+    [
+        (
+            "no-such-package",
+            "No solution found when resolving dependencies: Because no-such-package-jupyterbox-xyz "
+            "was not found in the package registry and you require no-such-package-jupyterbox-xyz, "
+            "we can conclude that your requirements are unsatisfiable",
+        ),
+        (
+            "no-such-version",
+            "No solution found when resolving dependencies: Because there is no version of six==99 "
+            "and you require six==99, we can conclude that your requirements are unsatisfiable",
+        ),
+        (
+            "conflict",
+            "No solution found when resolving dependencies: Because you require six==1.16.0 and "
+            "six==1.15.0, we can conclude that your requirements are unsatisfiable",
+        ),
+        (
+            "constraint",
+            "No solution found when resolving dependencies: Because you require six>=1.16 and "
+            "six==1.15.0, we can conclude that your requirements are unsatisfiable",
+        ),
+        (
+            "no-wheel",
+            "No solution found when resolving dependencies: Because numpy==1.9.0 has no usable "
+            "wheels and you require numpy==1.9.0, we can conclude that your requirements are "
+            "unsatisfiable",
+        ),
+        (
+            "malformed-spec",
+            'Failed to parse: `six=1.16`: no such comparison operator "=", must be one of ~= == != '
+            "<= >= < > ===",
+        ),
+        (
+            "option-in-spec",
+            "Failed to parse: `six --foo`: Expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, "
+            "found `-`",
+        ),
+        (
+            "index-refuses",
+            "Request failed after 3 retries in 7.8s: Failed to fetch: "
+            "http://127.0.0.1:9/simple/six/: Connection refused (os error 111)",
+        ),
+        (
+            "index-unknown-host",
+            "Request failed after 3 retries in 9.1s: Failed to fetch: "
+            "http://no-such-host.invalid/simple/six/: failed to lookup address information: Name "
+            "or service not known",
+        ),
+        (
+            "url-refused",
+            "Failed to download `x @ https://127.0.0.1:9/x-1.0-py3-none-any.whl`: Request failed "
+            "after 3 retries in 9.7s: Connection refused (os error 111)",
+        ),
+        (
+            "build-fails",
+            "Failed to build `pycurl==7.43.0.1`: The build backend returned an error: "
+            "ConfigurationError: Could not run curl-config: [Errno 2] No such file or directory: "
+            "'curl-config'",
+        ),
+        (
+            "no-python",
+            "No virtual environment or system Python installation found for path "
+            "`/nowhere/bin/python`; run `uv venv` to create an environment",
+        ),
+    ],
+)
+def test_uvs_reason_is_one_sentence_and_nothing_stays(
+    builder: Builder, recording: str, sentence: str
+) -> None:
+    builder.uv.says(err=recorded(f"uv/{recording}"), code=1)
+    assert builder.failure(pip=["six"]) == f"environment x: pip packages: {sentence}."
+
+
+def test_the_recordings_are_of_the_uv_that_the_lock_pins() -> None:
+    version = pinned(Hub(), "uv").split()[0].replace("==", " ")
+    for path in sorted((RECORDED / "uv").iterdir()):
+        assert path.read_text().startswith(f"# {version}, "), "record them with this uv"
+
+
+# --- what could not start a kernel ---
+
+
+@pytest.mark.parametrize(
+    ("fill", "sentence"),
+    [
+        (
+            "mkdir -p {prefix}",
+            "nothing in it brings a kernel: add ipykernel, r-irkernel or another",
+        ),
+        (
+            "k={prefix}/share/jupyter/kernels/ir; mkdir -p $k; "
+            """printf '{{"argv": ["/no/R"]}}' > $k/kernel.json""",
+            "its kernel ir starts /no/R, which is not there",
+        ),
+        (
+            "k={prefix}/share/jupyter/kernels/x; mkdir -p $k; echo no > $k/kernel.json",
+            "its kernel x is no kernelspec",
+        ),
+        (
+            "k={prefix}/share/jupyter/kernels/x; mkdir -p $k; "
+            """printf '{{"argv": []}}' > $k/kernel.json""",
+            "its kernel x is no kernelspec",
+        ),
+    ],
+)
+def test_a_release_without_a_kernel_that_starts_is_refused(
+    builder: Builder, fill: str, sentence: str
+) -> None:
+    builder.conda.says(fill=fill.format(prefix=builder.prefix))
+    assert builder.failure() == f"environment x: {sentence}."
+
+
+def test_an_ipykernel_that_does_not_import_is_refused(builder: Builder) -> None:
+    builder.fill_with_kernel(
+        extra=f"""
+        mkdir -p {builder.prefix}/lib/python3.11/site-packages/ipykernel
+        rm {builder.prefix}/bin/python
+        printf '#!/bin/sh\\necho "ImportError: libzmq.so.5" >&2; exit 1\\n' \
+            > {builder.prefix}/bin/python
+        chmod 755 {builder.prefix}/bin/python"""
+    )
+    assert builder.failure() == (
+        "environment x: ipykernel does not import: ImportError: libzmq.so.5."
+    )
+
+
+# --- kernels that packages from the Python index leave to people ---
+
+REGISTERS = "from jupyter_client import install_kernel_spec  # --sys-prefix"
+
+
+def fill_with_package(builder: Builder, source: str, status: int = 0) -> None:
+    """Have a package in the environment that brings an install.py; its Python says what it ran."""
+    site = builder.prefix / "lib/python3.11/site-packages"
+    builder.fill_with_kernel(
+        extra=f"""
+        mkdir -p {site}/bash_kernel {site}/bash_kernel-1.0.dist-info
+        echo uv > {site}/bash_kernel-1.0.dist-info/INSTALLER
+        echo 'bash_kernel/install.py,sha256=x,1' > {site}/bash_kernel-1.0.dist-info/RECORD
+        echo '{source}' > {site}/bash_kernel/install.py
+        rm {builder.prefix}/bin/python
+        printf '#!/bin/sh\\necho "$@" > {builder.root}/ran; echo no >&2; exit {status}\\n' \
+            > {builder.prefix}/bin/python
+        chmod 755 {builder.prefix}/bin/python"""
+    )
+
+
+def test_a_package_registers_its_kernel_in_the_release(builder: Builder) -> None:
+    fill_with_package(builder, REGISTERS)
+    assert builder.build(pip=["bash_kernel"]).returncode == 0
+    assert (builder.root / "ran").read_text() == "-I -m bash_kernel.install --sys-prefix\n"
+
+
+def test_a_package_that_installs_something_else_is_not_run(builder: Builder) -> None:
+    fill_with_package(builder, "import os")
+    assert builder.build(pip=["bash_kernel"]).returncode == 0
+    assert not (builder.root / "ran").exists()
+
+
+def test_a_package_that_does_not_register_its_kernel_fails_the_build(builder: Builder) -> None:
+    fill_with_package(builder, REGISTERS, status=1)
+    assert builder.failure(pip=["bash_kernel"]) == (
+        "environment x: bash_kernel does not register its kernel: no."
+    )
