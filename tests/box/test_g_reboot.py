@@ -23,7 +23,7 @@ def test_the_hub_is_back_by_itself_after_a_reboot(box: Operator, ada: User) -> N
     wait_for(lambda: ada.fetch(home)[:2] == (200, home), "the hub after a reboot")
     print(f"the hub answers {time.monotonic() - booted:.1f} s after people may log in by SSH")
     assert box.sh(f"systemctl is-active {HUB_UNIT} {PROXY_UNIT}").split() == ["active", "active"]
-    assert box.sh("systemctl --failed --plain --no-legend 'jupyter*'") == ""
+    assert box.sh("systemctl list-units --failed --plain --no-legend 'jupyter*'") == ""
 
     ada.start_server()
     assert ada.api("api/kernels") == []
