@@ -3,6 +3,7 @@
 Arguments: urls, ca (PEM text of further authorities to trust).
 """
 
+import http.client
 import json
 import os
 import ssl
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 TIMEOUT = 10  # seconds
 
 
@@ -19,7 +21,7 @@ def context(ca):
     trust = ssl.create_default_context()
     if ca:
         trust.load_verify_locations(cadata=ca)
-    if not os.path.exists("/etc/ssl/certs/ca-certificates.crt"):
+    if not os.path.exists(CA_BUNDLE):
         # ca-certificates is about to be installed; whether the server answers is all we can ask.
         trust.check_hostname = False
         trust.verify_mode = ssl.CERT_NONE
@@ -39,6 +41,8 @@ def problem(url, trust):
         return str(getattr(error.reason, "strerror", None) or error.reason)
     except OSError as error:
         return str(error)
+    except http.client.HTTPException:
+        return "it does not speak HTTP"
     return None
 
 

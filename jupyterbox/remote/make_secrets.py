@@ -22,6 +22,7 @@ def make(directory, name):
         os.chmod(path, 0o600)
         return
     with open(new, "w") as file:
+        os.fchmod(file.fileno(), 0o600)
         file.write(CONTENT[name]())
         file.flush()
         os.fsync(file.fileno())
