@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import settings
 
 # Enough to have found what it found; a run of the suite stays under half a minute.
 settings.register_profile("unit", max_examples=40, deadline=None)
 settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback is not reached through a site's proxy."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @dataclass
@@ -24,16 +40,14 @@ class Server:
     requests: list[str] = field(default_factory=list)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server without pages: it answers 404."""
-    serving = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    found = Server(f"http://127.0.0.1:{serving.server_port}")
+@contextmanager
+def serving(server: Server) -> Iterator[ThreadingHTTPServer]:
+    """Serve its pages on a port of loopback."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found.requests.append(f"{self.command} {self.path}")
-            status, body = found.pages.get(self.path, (404, b""))
+            server.requests.append(f"{self.command} {self.path}")
+            status, body = server.pages.get(self.path, (404, b""))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -45,10 +59,75 @@ def server() -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-    serving.RequestHandlerClass = Handler
-    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+    port = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=port.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield found
-    serving.shutdown()
-    thread.join()
-    serving.server_close()
+    try:
+        yield port
+    finally:
+        port.shutdown()
+        thread.join()
+        port.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server without pages: it answers 404."""
+    found = Server("")
+    with serving(found) as port:
+        found.url = f"http://127.0.0.1:{port.server_port}"
+        yield found
+
+
+@pytest.fixture
+def dead_url() -> str:
+    """Where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@dataclass
+class Authority:
+    """A certificate authority that nobody knows, and a server that it vouches for."""
+
+    pem: str
+    url: str
+
+
+@pytest.fixture
+def authority(server: Server) -> Iterator[Authority]:
+    """The same pages over TLS, with a certificate for 127.0.0.1."""
+    now = datetime.now(timezone.utc)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Nobody's authority")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            + pem
+        )
+        file.flush()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file.name)
+    with serving(server) as port:
+        port.socket = context.wrap_socket(port.socket, server_side=True)
+        yield Authority(pem.decode(), f"https://127.0.0.1:{port.server_port}")
