@@ -4,6 +4,7 @@ import os
 
 from pyinfra import config
 
+from jupyterbox import askpass
 from jupyterbox.layout import WORKSPACE
 
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
@@ -13,6 +14,7 @@ config.SUDO = True
 
 # For unattended runs by an account whose sudo asks for one; otherwise pyinfra asks you.
 config.SUDO_PASSWORD = os.environ.get("JUPYTERBOX_SUDO_PASSWORD")
+askpass.keep_private()
 
 # pyinfra stages uploads under a name that anybody can foretell. In /tmp another user of the box
 # could read them, or put a file of their own there first; a directory in the home of the account

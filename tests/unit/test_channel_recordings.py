@@ -102,7 +102,9 @@ class Conda:
     def __init__(self, folder: Path, url: str, installer: Path) -> None:
         """Know the places."""
         self.folder = folder
-        self.installer = installer
+        # Its own path may have a place in it that `here` replaces: a cache in /root.
+        self.installer = folder / "installer.sh"
+        self.installer.symlink_to(installer)
         self.root = folder / "conda"
         self.files = folder / "files"
         self.channel = f"{url}/conda-forge"
