@@ -16,6 +16,8 @@ from pathlib import Path
 
 from release import Failure, build, record, run
 
+CACHE = "/opt/jupyterhub/cache"
+
 
 def last_line(text):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -98,7 +100,9 @@ def install_pip_packages(release, spec):
     """
     uv = [spec["uv"], "--no-config", "--system-certs", "pip"]
     python = ["--python", f"{release}/bin/python"]
-    env = {"UV_CACHE_DIR": "/opt/jupyterhub/cache/uv"}
+    # Closed to users: uv's lock file in there is open to everybody, and who holds it stops a build.
+    Path(CACHE).mkdir(mode=0o700, parents=True, exist_ok=True)
+    env = {"UV_CACHE_DIR": f"{CACHE}/uv"}
     listed = subprocess.run(
         [*uv, "list", "--format", "json", *python],
         stdout=subprocess.PIPE,
