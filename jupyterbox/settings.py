@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from jupyterbox.certificates import read_certificates
 from jupyterbox.checks import (
     AbsolutePath,
     AccountName,
@@ -166,6 +167,12 @@ class Conda(Setting):
     root: AbsolutePath = "/opt/conda"
     channels: list[Channel] = Field(default=["conda-forge"], min_length=1)
     accept_anaconda_terms: bool = False
+
+    @model_validator(mode="after")
+    def _vendor_decides_the_root(self) -> Conda:
+        if self.source == "apt" and self.root != "/opt/conda":
+            raise ValueError("the vendor's package has its root in /opt/conda: leave root out")
+        return self
 
 
 class Environment(Setting):
@@ -397,8 +404,7 @@ class Box(Setting):
     @classmethod
     def _certificates_are_pem(cls, paths: list[Path]) -> list[Path]:
         for path in paths:
-            if not path.is_file() or "BEGIN CERTIFICATE" not in path.read_text(errors="replace"):
-                raise ValueError(f"{str(path)!r} is not a file with a PEM certificate")
+            read_certificates(path)
         # On the box they lie side by side, each as NAME.crt.
         _refuse_twice("certificates are", [path.stem for path in paths])
         return paths

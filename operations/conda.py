@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import StringIO
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
-from pyinfra.api.command import FunctionCommand
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.facts.files import File
 from pyinfra.operations import apt, files
@@ -14,8 +15,10 @@ from pyinfra.operations import apt, files
 from facts.conda import CondaReleases
 from facts.preflight import Preflight
 from jupyterbox import __version__, layout
+from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Environment, Installer
+from operations import packages
 
 ANACONDA_APT = "https://repo.anaconda.com/pkgs/misc/debrepo/conda"
 ANACONDA_KEY = "https://repo.anaconda.com/pkgs/misc/gpgkeys/anaconda.asc"
@@ -47,6 +50,7 @@ def install(box: Box) -> None:
 
 def add_vendor_repository() -> None:
     """Install conda from Anaconda's apt repository, with its key for that repository alone."""
+    packages.installed(name="Install what fetches and reads a key", packages=["curl", "gpg"])
     vendor_key(name="Fetch the vendor's key and check its fingerprint")
     apt.sources_file(
         name="Add the vendor's repository",
@@ -140,7 +144,7 @@ def stage(installer: Installer, box: Box, even_without_python: bool = True) -> F
 
 def certificates(box: Box) -> str:
     """The site's certificates as one PEM text."""
-    return "\n".join(path.read_text() for path in box.ca_certificates)
+    return "\n".join(read_certificates(path) for path in box.ca_certificates)
 
 
 def installer_for(conda: Conda, architecture: str) -> Installer:
@@ -180,22 +184,35 @@ def built(environment: Environment, box: Box) -> Commands:
         host.noop(f"environment {name} is at release {release}")
         return
     if not there or release not in there["complete"]:
-        yield showing_progress(
-            program(
-                "build_environment",
-                root=root,
-                name=name,
-                id=release,
-                conda=environment.conda,
-                pip=environment.pip,
-                channels=environment.channels or box.conda.channels,
-                explicit=environment.explicit(),
-                python_index=box.mirrors.python,
-                uv=f"{layout.CURRENT}/bin/uv",
-                by=f"jupyterbox {__version__}",
-            )
-        )
+        yield from build(environment, box, release)
     yield switch(f"{root}/envs/{name}", f"../releases/{name}/{release}")
+
+
+def build(environment: Environment, box: Box, release: str) -> Iterator[str | PyinfraCommand]:
+    """Fill the directory of a release; release.json comes last and says that it is complete."""
+    explicit = environment.explicit()
+    lock = f"{layout.CACHE}/{release}.txt" if explicit else None
+    if explicit and lock:
+        # It has hundreds of lines, too many for a command.
+        yield f"mkdir -p {layout.CACHE}"
+        yield FileUploadCommand(StringIO(explicit), lock)
+    yield showing_progress(
+        program(
+            "build_environment",
+            root=box.conda.root,
+            name=environment.name,
+            id=release,
+            conda=environment.conda,
+            pip=environment.pip,
+            channels=environment.channels or box.conda.channels,
+            lock=lock,
+            python_index=box.mirrors.python,
+            uv=f"{layout.CURRENT}/bin/uv",
+            by=f"jupyterbox {__version__}",
+        )
+    )
+    if lock:
+        yield f"rm -rf {layout.CACHE}"
 
 
 def made_by_hand(root: str, name: str) -> str:

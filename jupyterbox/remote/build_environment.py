@@ -1,6 +1,7 @@
 """Build one release of a conda environment beside those that run, and record what it holds.
 
-Arguments: root, name, id, conda, pip, channels, explicit, python_index, uv, by.
+Arguments: root, name, id, conda, pip, channels, lock (an @EXPLICIT file, or null), python_index,
+uv, by.
 """
 
 import glob
@@ -78,11 +79,8 @@ def uv_reason(stderr):
 def install_conda_packages(release, spec):
     command = [f"{spec['root']}/bin/conda", "create", "--yes", "--json", "--prefix", str(release)]
     env = {"CONDA_REGISTER_ENVS": "false", "CONDA_REMOTE_MAX_RETRIES": "3"}
-    if spec["explicit"]:
-        lock = release.with_name(f".{release.name}.explicit")
-        lock.write_text(spec["explicit"])
-        code, out, err = run([*command, "--file", str(lock)], "installing from its lock", env)
-        lock.unlink()
+    if spec["lock"]:
+        code, out, err = run([*command, "--file", spec["lock"]], "installing from its lock", env)
     else:
         for channel in spec["channels"]:
             command += ["--channel", channel]
@@ -193,8 +191,8 @@ def fill(release, spec):
         register_kernels(release)
     check(release)
     declared = {key: spec[key] for key in ("conda", "pip", "channels")}
-    if spec["explicit"]:
-        declared["lock"] = hashlib.sha256(spec["explicit"].encode()).hexdigest()
+    if spec["lock"]:
+        declared["lock"] = hashlib.sha256(Path(spec["lock"]).read_bytes()).hexdigest()
     about = {"id": spec["id"], "environment": spec["name"], "by": spec["by"]}
     record(release, {**about, "declared": declared, **contents(release)})
 
