@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -87,20 +87,12 @@ def dead_url() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-@dataclass
-class Authority:
-    """A certificate authority that nobody knows, and a server that it vouches for."""
-
-    pem: str
-    url: str
-
-
-@pytest.fixture
-def authority(server: Server) -> Iterator[Authority]:
-    """The same pages over TLS, with a certificate for 127.0.0.1."""
+def self_signed() -> tuple[str, str]:
+    """An authority that nobody knows, which vouches for 127.0.0.1: its key and its certificate."""
     now = datetime.now(timezone.utc)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Nobody's authority")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -110,24 +102,38 @@ def authority(server: Server) -> Iterator[Authority]:
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
+        .add_extension(address, critical=False)
         .sign(key, hashes.SHA256())
     )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + pem
-        )
-        file.flush()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file.name)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(encoding, form, serialization.NoEncryption())
+    return private.decode(), certificate.public_bytes(encoding).decode()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A site's own authority."""
+    path = tmp_path / "site.pem"
+    path.write_text(self_signed()[1])
+    return path
+
+
+@dataclass
+class Authority:
+    """An authority, and a server that it vouches for."""
+
+    pem: str
+    url: str
+
+
+@pytest.fixture
+def authority(server: Server, tmp_path: Path) -> Iterator[Authority]:
+    """The server's pages over TLS."""
+    key, pem = self_signed()
+    both = tmp_path / "key-and-certificate.pem"
+    both.write_text(key + pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
     with serving(server) as port:
         port.socket = context.wrap_socket(port.socket, server_side=True)
-        yield Authority(pem.decode(), f"https://127.0.0.1:{port.server_port}")
+        yield Authority(pem, f"https://127.0.0.1:{port.server_port}")

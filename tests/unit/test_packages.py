@@ -253,13 +253,6 @@ def test_new_authorities_are_put_into_the_list() -> None:
 # --- the layer ---
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    path = tmp_path / "site.pem"
-    path.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
-    return path
-
-
 def layer(box: Box) -> dict[str, list[Shown]]:
     return deployed(packages.install, box, says={"@@written": recorded("packages/sources-trixie")})
 

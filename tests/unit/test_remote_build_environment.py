@@ -6,6 +6,7 @@ uv that the hub's lock pins. What the stand-ins leave on the disk is what is bui
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from pathlib import Path
@@ -31,12 +32,7 @@ TOOL = """\
 place="$(dirname "$0")/said"
 printf '%s\\n' "$@" > "$place/arguments"
 env > "$place/environment"
-for file; do
-  case "$file" in
-    *.explicit) cp "$file" "$place/lock" ;;
-    *.txt) cp "$file" "$place/constraints" ;;
-  esac
-done
+for file; do case "$file" in *.txt) cp "$file" "$place/constraints" ;; esac; done
 if [ "$2" = list ] || [ "$4" = list ]; then cat "$place/list"; exit 0; fi
 cat "$place/out"; cat "$place/err" >&2
 [ -e "$place/fill" ] && . "$place/fill"
@@ -111,7 +107,7 @@ class Builder:
             "conda": ["python=3.11", "ipykernel"],
             "pip": [],
             "channels": [CHANNEL, "bioconda"],
-            "explicit": None,
+            "lock": None,
             "python_index": "https://example.org/simple",
             "uv": str(self.uv.path),
             "by": "jupyterbox test",
@@ -193,15 +189,19 @@ def test_what_an_interrupted_run_left_is_built_anew(builder: Builder) -> None:
 
 
 def test_a_lock_is_installed_as_it_is(builder: Builder) -> None:
-    lock = "@EXPLICIT\nhttps://example.org/python.conda#abc\n"
-    assert builder.build(explicit=lock, conda=[]).returncode == 0
+    lock = builder.root / "lock.txt"
+    lock.write_text("@EXPLICIT\nhttps://example.org/python.conda#abc\n")
+    assert builder.build(lock=str(lock), conda=[]).returncode == 0
     assert builder.conda.arguments == [
         *("create", "--yes", "--json", "--prefix", str(builder.prefix)),
-        *("--file", f"{builder.prefix.parent}/.0123456789ab.explicit"),
+        *("--file", str(lock)),
     ]
-    assert (builder.conda.said / "lock").read_text() == lock
-    assert not list(builder.prefix.parent.glob("*.explicit"))
-    assert set(builder.record["declared"]) == {"conda", "pip", "channels", "lock"}
+    assert builder.record["declared"] == {
+        "conda": [],
+        "pip": [],
+        "channels": [CHANNEL, "bioconda"],
+        "lock": hashlib.sha256(lock.read_bytes()).hexdigest(),
+    }
 
 
 def test_nothing_in_it_is_writable_to_others(builder: Builder) -> None:

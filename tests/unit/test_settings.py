@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel, SecretStr
 
+from jupyterbox.certificates import read_certificates
 from jupyterbox.checks import Setting, SettingsError
 from jupyterbox.connection import NoDelay
 from jupyterbox.environment_files import read_environment_file
@@ -170,6 +171,11 @@ def test_a_wrong_value_is_one_sentence_with_setting_value_and_what_is_allowed(
         (Conda, {"channels": ["a://b"]}, f"Conda.channels.0 is 'a://b': {URL}."),
         (
             Conda,
+            {"source": "apt", "root": "/srv/conda"},
+            "Conda: the vendor's package has its root in /opt/conda: leave root out.",
+        ),
+        (
+            Conda,
             {"channels": []},
             "Conda.channels: List should have at least 1 item after validation, not 0.",
         ),
@@ -269,7 +275,7 @@ def test_a_wrong_value_is_one_sentence_with_setting_value_and_what_is_allowed(
         (
             Box,
             {"ca_certificates": ["/nowhere"]},
-            "Box.ca_certificates: '/nowhere' is not a file with a PEM certificate.",
+            "Box.ca_certificates: '/nowhere' cannot be read: No such file or directory.",
         ),
         (
             Mirrors,
@@ -502,21 +508,39 @@ def test_what_an_environment_file_says_is_not_said_beside_it(tmp_path: Path) -> 
     )
 
 
-def test_certificates_are_pem_and_do_not_overwrite_one_another(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-    first, second, other = tmp_path / "site.crt", tmp_path / "a/site.pem", tmp_path / "other.crt"
-    for path in (first, second):
-        path.write_text(pem)
-    other.write_bytes(b"\xff\xfe")
-
-    assert Box(ca_certificates=[first]).ca_certificates == [first]
-    assert refusal(Box, {"ca_certificates": [first, second]}) == (
+def test_certificates_do_not_overwrite_one_another(certificate: Path) -> None:
+    other = certificate.with_suffix(".crt")
+    other.write_text(certificate.read_text())
+    assert Box(ca_certificates=[certificate]).ca_certificates == [certificate]
+    assert refusal(Box, {"ca_certificates": [certificate, other]}) == (
         "Box.ca_certificates: two certificates are called 'site'; every name is there once."
     )
-    assert refusal(Box, {"ca_certificates": [other]}) == (
-        f"Box.ca_certificates: {str(other)!r} is not a file with a PEM certificate."
+
+
+BROKEN = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is not a file with a PEM certificate"),
+        (b"\xff\xfe", "is not a file with a PEM certificate"),
+        (BROKEN.encode(), "is not a file with a PEM certificate"),
+        (BROKEN.encode() * 1000, "holds more than the authorities of a site"),
+    ],
+)
+def test_certificates_are_pem_and_a_sites_own(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "x.crt"
+    path.write_bytes(content)
+    assert (
+        refusal(Box, {"ca_certificates": [path]}) == f"Box.ca_certificates: {str(path)!r} {says}."
     )
+
+
+def test_what_is_written_beside_a_certificate_does_not_travel(certificate: Path) -> None:
+    pem = certificate.read_text().strip()
+    certificate.write_text(f"# Müller's own\n{pem}\nand\n{pem}\n")
+    assert read_certificates(certificate) == f"{pem}\n{pem}"
 
 
 # --- what a release is ---

