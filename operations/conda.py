@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from io import StringIO
 
@@ -92,7 +93,8 @@ def condarc(box: Box) -> str:
         "# Written by Jupyterbox from the inventory; changes made here are overwritten.",
         f"channel_alias: {box.mirrors.conda}",
         "channels:",
-        *(f"  - {channel}" for channel in box.conda.channels),
+        # In quotes: to YAML, a channel of digits alone is a number.
+        *(f"  - {json.dumps(channel)}" for channel in box.conda.channels),
     ]
     if box.ca_certificates:
         lines.append(f"ssl_verify: {layout.CA_BUNDLE}")
