@@ -18,6 +18,7 @@ def passwords():
 
 
 def account(name, known):
+    """One account as it is; None where there is none."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -37,6 +38,7 @@ def account(name, known):
 
 
 def has_name(gid):
+    """Whether a gid belongs to a group: getgrouplist also returns those that do not."""
     try:
         return bool(grp.getgrgid(gid))
     except KeyError:
@@ -44,6 +46,7 @@ def has_name(gid):
 
 
 def group(name):
+    """A group's gid; None where there is none."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:

@@ -21,6 +21,7 @@ CACHE = "/opt/jupyterhub/cache"
 
 
 def last_line(text):
+    """The last line that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
 
@@ -77,6 +78,7 @@ def uv_reason(stderr):
 
 
 def install_conda_packages(release, spec):
+    """Have conda solve and install, or install what a lock says."""
     command = [f"{spec['root']}/bin/conda", "create", "--yes", "--json", "--prefix", str(release)]
     env = {"CONDA_REGISTER_ENVS": "false", "CONDA_REMOTE_MAX_RETRIES": "3"}
     if spec["lock"]:
@@ -185,6 +187,7 @@ def read(path):
 
 
 def fill(release, spec):
+    """Install everything, see whether a kernel would start, and record what is there."""
     install_conda_packages(release, spec)
     if spec["pip"]:
         install_pip_packages(release, spec)

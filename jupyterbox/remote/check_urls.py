@@ -29,6 +29,7 @@ def context(ca):
 
 
 def problem(url, trust):
+    """Why a URL does not answer; None when it does."""
     if url.startswith("file:"):
         return None if os.path.exists(url[len("file://") :]) else "there is no such file"
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "jupyterbox"})
@@ -47,6 +48,7 @@ def problem(url, trust):
 
 
 def problems(urls, ca):
+    """The URLs that do not answer, with the reasons; all are asked at once."""
     trust = context(ca)
     with ThreadPoolExecutor(16) as pool:
         found = zip(urls, pool.map(lambda url: problem(url, trust), urls), strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 
 def entries(directory):
+    """The names in a directory; none where it is not."""
     try:
         return sorted(os.listdir(directory))
     except OSError:
@@ -36,6 +37,7 @@ def environment(root, name):
 
 
 def state(root):
+    """What is in a root of conda."""
     names = {*entries(root / "envs"), *entries(root / "releases")} - {".conda_envs_dir_test"}
     return {
         # The marker stands while an installer runs; one that was interrupted left half a conda.

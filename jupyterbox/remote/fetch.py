@@ -19,6 +19,7 @@ HEARTBEAT = 5  # seconds
 
 
 def download(url, path, trust):
+    """Write what a URL answers to a path; its sha256."""
     digest, size, told = hashlib.sha256(), 0, time.monotonic()
     with urllib.request.urlopen(url, timeout=60, context=trust) as answer, open(path, "wb") as file:
         while block := answer.read(1 << 20):
@@ -32,6 +33,7 @@ def download(url, path, trust):
 
 
 def fetch(url, sha256, path, ca):
+    """Fetch a file unless it is there; end the program with one sentence if that fails."""
     if os.path.exists(path):
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)

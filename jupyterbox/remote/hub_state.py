@@ -14,6 +14,7 @@ from pathlib import Path
 
 
 def read_json(path):
+    """A file's content; None for what is no JSON."""
     try:
         with open(path) as file:
             return json.load(file)
@@ -32,6 +33,7 @@ def releases(root):
 
 
 def current(root):
+    """The release that the link names."""
     link = Path(root, "current")
     return Path(os.path.realpath(link)).name if link.is_symlink() else None
 
@@ -108,6 +110,7 @@ def running_release(pid):
 
 
 def state(root, state_dir, reads):
+    """Everything that the deploy decides on."""
     return {
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "current": current(root),

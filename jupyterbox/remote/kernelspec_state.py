@@ -36,6 +36,7 @@ def is_spec(content):
 
 
 def specs(directory):
+    """The kernelspecs in a directory, by name."""
     try:
         names = sorted(os.listdir(directory))
     except OSError:
@@ -44,6 +45,7 @@ def specs(directory):
 
 
 def state(kernels, conda_root, environments):
+    """What is published, and what the environments bring."""
     offered = {}
     for name in environments:
         prefix = Path(os.path.realpath(Path(conda_root, "envs", name)))

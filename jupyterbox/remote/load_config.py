@@ -31,6 +31,11 @@ def place(error, path, known_as):
 
 
 def load(path, known_as):
+    """The configuration as traitlets reads it.
+
+    Raises:
+        Refused: it does not load.
+    """
     try:
         return PyFileConfigLoader(path, path=[os.path.dirname(known_as)]).load_config()
     except (Exception, SystemExit) as error:

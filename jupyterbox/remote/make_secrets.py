@@ -15,6 +15,7 @@ CONTENT = {
 
 
 def make(directory, name):
+    """Make one secret, or close one that is there."""
     path, new = os.path.join(directory, name), os.path.join(directory, f".{name}.new")
     if os.path.exists(path):
         # It is there and open to others; what they have read, they have read. Closing it is all

@@ -11,6 +11,7 @@ from pathlib import Path
 
 
 def publish(kernels, name, spec, source):
+    """Write a kernelspec where users' servers look for it."""
     directory = Path(kernels, name)
     directory.mkdir(parents=True, exist_ok=True)
     for entry in os.scandir(source):

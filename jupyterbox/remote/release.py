@@ -49,6 +49,7 @@ def building(prefix):
 
 
 def wait_for(lock, prefix):
+    """Take a lock, and say so if somebody else has it."""
     told = 0.0
     while True:
         try:

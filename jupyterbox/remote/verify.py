@@ -40,6 +40,7 @@ class Table:
         self.failed = False
 
     def row(self, good, what, seconds, detail=""):
+        """Add a row."""
         self.failed |= not good
         mark = "ok  " if good else "FAIL"
         print(f"{mark}  {what:<28} {seconds:5.1f} s  {detail}", flush=True)
@@ -65,13 +66,16 @@ class User:
 
     @property
     def server(self):
+        """Where the user's server is."""
         return f"{self.hub}user/{self.name}/"
 
     def headers(self, url):
+        """What shows a page that the request comes from its own."""
         cookie = self.session.cookie_jar.filter_cookies(URL(url)).get("_xsrf")
         return {"X-XSRFToken": cookie.value} if cookie else {}
 
     async def log_in(self, password):
+        """Log in through the form."""
         async with self.session.get(f"{self.hub}hub/login") as page:
             token = re.search(r'name="_xsrf" value="([^"]*)"', await page.text())
         form = {
@@ -87,6 +91,7 @@ class User:
         return f"as {self.name}, through PAM", True
 
     async def start_server(self):
+        """Start the server, and wait until JupyterLab is there."""
         deadline = time.monotonic() + self.timeout
         async with self.session.get(f"{self.hub}hub/spawn") as page:
             await page.read()
@@ -100,6 +105,7 @@ class User:
         raise Failure("it did not start; see `journalctl -u jupyterhub` on the box")
 
     async def kernelspecs(self):
+        """The kernels that the server offers, by name."""
         async with self.session.get(f"{self.server}api/kernelspecs") as answer:
             specs = (await answer.json())["kernelspecs"]
         return {name: spec["spec"] for name, spec in specs.items()}
@@ -121,6 +127,7 @@ class User:
                 pass
 
     async def stop_server(self):
+        """Stop the server."""
         url = f"{self.hub}hub/api/users/{self.name}/server"
         async with self.session.get(f"{self.hub}hub/home") as page:
             await page.read()
@@ -175,6 +182,7 @@ async def check_kernel(user, name, spec):
 
 
 async def check_hub(hub, account, kernels, timeout, password, table):
+    """Log in, start a server, run a cell in every kernel, stop; a row of the table each."""
     jar = aiohttp.CookieJar(unsafe=True)
     limits = aiohttp.ClientTimeout(total=timeout)
     async with aiohttp.ClientSession(cookie_jar=jar, timeout=limits) as session:
@@ -205,6 +213,7 @@ def remove_account(account):
 
 
 def make_account(account):
+    """Make the account; its password."""
     password = secrets.token_urlsafe(24)
     subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", account], check=True)
     subprocess.run(["chpasswd"], input=f"{account}:{password}\n", text=True, check=True)
@@ -212,6 +221,7 @@ def make_account(account):
 
 
 def main(hub, account, kernels, timeout):
+    """Verify the hub; the exit status of the program."""
     table = Table()
     remove_account(account)
     try:

@@ -13,6 +13,7 @@ LINES = 25
 
 
 def answers(url):
+    """Whether a page is there."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         return opener.open(url, timeout=5).status == 200
@@ -21,6 +22,7 @@ def answers(url):
 
 
 def wait(url, units, timeout):
+    """Whether it is there in time."""
     deadline = time.monotonic() + timeout
     while not answers(url):
         if time.monotonic() > deadline:
@@ -30,6 +32,7 @@ def wait(url, units, timeout):
 
 
 def journal(unit):
+    """The last lines of a unit's journal."""
     return subprocess.run(
         ["journalctl", "--no-pager", "-o", "cat", "-n", str(LINES), "-u", unit],
         stdout=subprocess.PIPE,
