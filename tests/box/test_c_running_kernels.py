@@ -12,7 +12,7 @@ import pytest
 
 from jupyterbox.layout import HUB_UNIT, PROXY_UNIT
 from tests.box.conftest import Operator
-from tests.box.user import User, wait_for
+from tests.box.user import Kernel, User, wait_for
 
 STOP = PurePosixPath("/home/ada/stop-counting")
 COUNT = f"""
@@ -140,3 +140,17 @@ def test_a_changed_environment_is_for_new_kernels(
     restored.sh(f"test -e {survivor.prefix}/release.json")
     # A hub has no part in it.
     assert restored.main_pid(HUB_UNIT) == hub
+
+
+def test_a_proxy_that_dies_is_back_and_finds_every_server(box: Operator, ada: User) -> None:
+    kernel = ada.kernel("python3")
+    kernel.execute("variable = 42")
+    hub, proxy = box.main_pid(HUB_UNIT), box.main_pid(PROXY_UNIT)
+    box.sh(f"kill -KILL {proxy}")
+    wait_for(lambda: ada.fetch(f"{ada.server}api/status")[0] == 200, "a way to the server", 30)
+    assert box.main_pid(PROXY_UNIT) != proxy
+    assert box.main_pid(HUB_UNIT) == hub
+    # The dead one took the open connections along, and nothing else.
+    kernel.socket.close()
+    with Kernel(ada, kernel.identity) as again:
+        assert again.execute("print(variable)") == "42"

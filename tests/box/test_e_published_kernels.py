@@ -6,6 +6,7 @@ An environment may bring kernels of other languages with packages from the Pytho
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from jupyterbox import layout
 from tests.box.conftest import Operator
@@ -14,9 +15,9 @@ from tests.box.user import User
 PYTHON_3 = f"{layout.KERNELS}/python3/kernel.json"
 
 
-def verify(box: Operator, **options: object) -> tuple[int, dict[str, str]]:
+def verify(box: Operator, **options: Any) -> tuple[int, dict[str, str]]:
     """What tasks/verify.py finds: its exit status, and ok or FAIL for each of its rows."""
-    run = box.pyinfra("-y", "tasks/verify.py", **options)  # type: ignore[arg-type]
+    run = box.pyinfra("-y", "tasks/verify.py", **options)
     print(run.stdout + run.stderr)
     rows = re.findall(r"\b(ok|FAIL)  +(\S.*?)  +\d+\.\d s", run.stdout + run.stderr)
     return run.returncode, {what: result for result, what in rows}

@@ -35,7 +35,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 class User:
@@ -109,7 +109,7 @@ class User:
         """
         data = json.dumps(body).encode() if body or method == "POST" else None
         status, _, text = self.fetch(f"{self.server}{path}", data, method)
-        assert status < 300, f"{path}: {status} {text}"
+        assert status < 300, f"{path}: {status} {text[:300]}"
         return json.loads(text) if text else None
 
     def kernelspecs(self) -> dict[str, dict[str, Any]]:
@@ -119,7 +119,7 @@ class User:
 
     def kernel(self, name: str) -> Kernel:
         """Start a kernel."""
-        return Kernel(self, name)
+        return Kernel(self, self.api("api/kernels", name=name)["id"])
 
     def terminal(self) -> Terminal:
         """Open a terminal."""
@@ -155,10 +155,9 @@ class User:
 class Kernel:
     """A running kernel and one websocket to it, which is never opened again."""
 
-    def __init__(self, user: User, name: str) -> None:
-        self.user = user
-        self.identity: str = user.api("api/kernels", name=name)["id"]
-        self.socket = user.socket(f"api/kernels/{self.identity}/channels")
+    def __init__(self, user: User, identity: str) -> None:
+        self.user, self.identity = user, identity
+        self.socket = user.socket(f"api/kernels/{identity}/channels")
 
     def execute(self, code: str, seconds: float = PATIENCE) -> str:
         """Run a cell and return what it printed.
