@@ -1,4 +1,4 @@
-"""The box that the recordings named `deployed` are of: what it declared, and what it then said."""
+"""What boxes say to a whole deploy: bare ones, and one that was deployed, with what it declared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyterbox.settings import Box, Conda, Environment, Hub, Installer, User
 from operations.hub import proxy_digest, release_id, rendered
-from tests.unit.engine import recorded
+from tests.unit.engine import first_line, programs, recorded
 
 HUB = Hub(address="127.0.0.1", port=20037, proxy_api_port=20038, hub_port=20039)
 PYTHON3 = Environment(
@@ -53,3 +53,30 @@ def hub_state(recording: str = "deployed", box: Box = DEPLOYED) -> Any:
     for path, content in rendered(box).items():
         found["files"][path] = hashlib.sha256(content.encode()).hexdigest()
     return found
+
+
+BARE = {"conda_state": "conda/state-bare", "hub_state": "hub/state-bare"}
+
+
+def bare(
+    system: str = "trixie", access: str = "root", urls: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """What a bare box says."""
+    return {
+        "echo uid=": recorded(f"preflight/access-{access}"),
+        "@@architecture": recorded(f"preflight/{system}"),
+        **{first_line(name): recorded(recording) for name, recording in BARE.items()},
+        **programs(check_urls=urls or {}),
+        "dpkg-query": recorded(f"packages/missing-{system}"),
+        "indextargets": recorded("packages/repositories-trixie"),
+        "command -v sqv": "yes",
+    }
+
+
+def converged() -> dict[str, Any]:
+    """What the deployed box says."""
+    return {
+        "echo uid=": "uid=0\nuser=root\nworkspace=700 root\nsudo=yes",
+        "@@architecture": recorded("preflight/deployed"),
+        **programs(conda_state=state("conda/state-deployed"), hub_state=hub_state()),
+    }

@@ -31,7 +31,7 @@ from facts.preflight import (
 )
 from jupyterbox.settings import Box, Conda, Environment, Hub, Mirrors
 from operations import preflight
-from tests.unit.box import DEPLOYED, INSTALLER, PYTHON3, hub_state, state
+from tests.unit.box import DEPLOYED, INSTALLER, PYTHON3, bare, converged, state
 from tests.unit.engine import Shown, engine, fact, first_line, programs, recorded, run
 
 LINE = st.text(st.characters(exclude_characters="\n"))
@@ -172,32 +172,6 @@ def test_words_for_yes_and_no() -> None:
 
 
 # --- the check ---
-
-BARE = {"conda_state": "conda/state-bare", "hub_state": "hub/state-bare"}
-
-
-def bare(
-    system: str = "trixie", access: str = "root", urls: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """What a bare box says."""
-    return {
-        "echo uid=": recorded(f"preflight/access-{access}"),
-        "@@architecture": recorded(f"preflight/{system}"),
-        **{first_line(name): recorded(recording) for name, recording in BARE.items()},
-        **programs(check_urls=urls or {}),
-        "dpkg-query": recorded(f"packages/missing-{system}"),
-        "indextargets": recorded("packages/repositories-trixie"),
-        "command -v sqv": "yes",
-    }
-
-
-def converged() -> dict[str, Any]:
-    """What the deployed box says."""
-    return {
-        "echo uid=": "uid=0\nuser=root\nworkspace=700 root\nsudo=yes",
-        "@@architecture": recorded("preflight/deployed"),
-        **programs(conda_state=state("conda/state-deployed"), hub_state=hub_state()),
-    }
 
 
 def problems(box: Box, says: dict[str, Any], **arguments: Any) -> list[str]:

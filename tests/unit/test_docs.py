@@ -1,0 +1,111 @@
+"""What is written about the code is there, and true where a test can tell."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyinfra.api.facts import FactBase
+
+from jupyterbox import settings
+from jupyterbox.settings import REPOSITORY, Setting
+
+MODULES = sorted(
+    path
+    for folder in ("facts", "operations", "jupyterbox", "tasks", "inventories")
+    for path in (REPOSITORY / folder).rglob("*.py")
+    if path.read_text().strip()
+)
+MODELS = [model for _, model in inspect.getmembers(settings, inspect.isclass)]
+DECLARED = [model for model in MODELS if issubclass(model, Setting) and model is not Setting]
+
+
+def public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.stmt]]:
+    """Every function and class that others may use, with its name; methods by Class.name."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if node.name.startswith("_"):
+                continue
+            yield f"{prefix}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body, f"{node.name}.")
+
+
+def inherited(path: Path, name: str) -> bool:
+    """Whether a method does what its base class says that it does."""
+    holder, _, method = name.rpartition(".")
+    if not holder or "remote" in path.parts:
+        return False
+    module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    cls = getattr(importlib.import_module(module), holder)
+    return any(
+        method in {**vars(base), **inspect.get_annotations(base)} for base in cls.__mro__[1:]
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_everything_public_says_what_it_is_for(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module"
+    silent = [
+        name
+        for name, node in public(tree.body)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not ast.get_docstring(node)
+        and not inherited(path, name)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("model", DECLARED, ids=lambda model: model.__name__)
+def test_every_setting_is_described_where_it_is_defined(model: type[Setting]) -> None:
+    described = inspect.getdoc(model) or ""
+    for name in model.model_fields:
+        assert re.search(rf"\b{name}\b", described.partition("Args:")[2]), name
+
+
+@pytest.mark.parametrize("model", DECLARED, ids=lambda model: model.__name__)
+def test_every_setting_is_in_the_manual(model: type[Setting]) -> None:
+    manual = (REPOSITORY / "docs/settings.md").read_text()
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", manual, re.MULTILINE))
+    name = model.__name__
+    if name == "Installer":
+        text = sections["Conda"]
+    else:
+        text = next(text for title, text in sections.items() if name in title.split(", "))
+    for setting in model.model_fields:
+        assert re.search(rf"`[^`]*\b{setting}\b[^`]*`", text), setting
+
+
+def facts() -> list[type[FactBase[object]]]:
+    """Every fact of facts/."""
+    modules = [path.stem for path in MODULES if path.parent.name == "facts"]
+    found = [importlib.import_module(f"facts.{name}") for name in modules]
+    return [
+        cls
+        for module in found
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, FactBase) and cls.__module__ == module.__name__
+    ]
+
+
+@pytest.mark.parametrize("cls", facts(), ids=lambda cls: cls.__name__)
+def test_every_fact_has_an_empty_value_and_says_what_it_takes(cls: type[FactBase[object]]) -> None:
+    assert cls().default() is not None
+    described = inspect.getdoc(cls) or ""
+    for parameter in list(inspect.signature(cls.command).parameters)[1:]:
+        assert re.search(rf"^ +{parameter}: ", described, re.MULTILINE), parameter
+
+
+def test_the_deploy_is_a_table_of_contents() -> None:
+    body = ast.parse((REPOSITORY / "deploy.py").read_text()).body
+    steps = [node for node in body if isinstance(node, ast.Expr | ast.Assign)][1:]
+    # `box = host.data.box`, then a call a layer; no logic.
+    assert isinstance(steps[0], ast.Assign)
+    assert all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) for s in steps[1:])
+    assert len(body) == len(steps) + 3, "a docstring, two imports, and the steps"
