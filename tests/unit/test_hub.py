@@ -423,7 +423,7 @@ def test_the_configuration_of_the_articles_box() -> None:
     assert found["Authenticator"] == {"allow_all": True}
     assert found["PAMAuthenticator"] == {"service": "jupyterhub"}
     assert found["Spawner"]["default_url"] == "/lab"
-    assert found["Spawner"]["cmd"] == ["/opt/jupyterhub/current/bin/jupyterhub-singleuser"]
+    assert found["Spawner"]["cmd"][0] == "/opt/jupyterhub/current/bin/jupyterhub-singleuser"
     assert found["Spawner"]["environment"] == {"JUPYTER_PATH": "/opt/jupyterhub/share/jupyter"}
     assert found["JupyterHub"]["load_roles"] == [{"name": "admin", "users": []}]
 

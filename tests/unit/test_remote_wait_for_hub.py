@@ -39,5 +39,18 @@ def test_an_error_page_is_no_answer(server: Server, tmp_path: Path) -> None:
     server.pages["/"] = (503, b"")
     done = call("wait_for_hub", url=f"{server.url}/", units=[], timeout=0)
     assert done.stderr == f"{server.url}/ did not answer within 0 s.\n"
-    # It asks once more, at the end.
     assert server.requests
+
+
+def test_a_unit_that_ends_again_and_again_is_not_waited_for(dead_url: str, tmp_path: Path) -> None:
+    systemctl = tmp_path / "systemctl"
+    # The hub has been started once more whenever it is asked for; the proxy stands.
+    systemctl.write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/asked; wc -l < {tmp_path}/asked; echo; echo 7\n"
+    )
+    systemctl.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = call("wait_for_hub", env=env, url=dead_url, units=UNITS, timeout=60)
+    assert done.stderr.splitlines()[-1] == (
+        f"jupyterhub.service ends whenever it is started, and {dead_url} does not answer."
+    )
