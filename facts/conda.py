@@ -22,9 +22,10 @@ class EnvironmentReleases(TypedDict):
 
 
 class CondaState(TypedDict):
-    """Whether conda is installed, and the releases of every environment by name."""
+    """Whether conda is installed and root's alone, and the releases of every environment."""
 
     installed: bool
+    owned: bool
     environments: dict[str, EnvironmentReleases]
 
 
@@ -34,6 +35,7 @@ class CondaReleases(FactBase[CondaState]):
     ```
     {
         "installed": True,
+        "owned": True,
         "environments": {
             "python3": {"current": "5d0c…", "plain": False, "complete": ["5d0c…", "91ab…"]},
         },
@@ -49,7 +51,7 @@ class CondaReleases(FactBase[CondaState]):
 
     @staticmethod
     def default() -> CondaState:
-        return {"installed": False, "environments": {}}
+        return {"installed": False, "owned": True, "environments": {}}
 
     def process(self, output: list[str]) -> CondaState:
         return answer(output, like=self.default())

@@ -10,13 +10,15 @@ from pyinfra.api.facts import FactBase
 from facts.preflight import parse_os_release, split_sections
 
 
-class Sources(TypedDict):
-    """The system, its own sources that apt reads, and the lines of a sources file of ours."""
+class SiteState(TypedDict):
+    """The system; its own apt sources, active and set aside; apt's and pip's files of ours."""
 
     os: str
     codename: str
     active: list[str]
-    written: list[str]
+    aside: list[str]
+    apt: list[str]
+    pip: list[str]
 
 
 class MissingPackages(FactBase[list[str]]):
@@ -68,50 +70,62 @@ class AptRepositories(FactBase[list[str]]):
         return [line for line in output if line.startswith(("http://", "https://"))]
 
 
-class AptSources(FactBase[Sources]):
-    """Where apt fetches from: the distribution's own sources, and a file of ours.
+class Site(FactBase[SiteState]):
+    """Where apt and pip fetch from.
+
+    ```
+    {"os": "debian", "codename": "trixie", "active": [],
+     "aside": ["/etc/apt/sources.list.d/debian.sources"],
+     "apt": ["Types: deb", ...], "pip": ["[global]", ...]}
+    ```
 
     Args:
-        path: the file of ours.
+        apt: the sources file of ours; its lines come back.
+        pip: pip's configuration; its lines come back.
+        aside: what the names of files end in that were set aside.
     """
 
-    def command(self, path: str) -> str:
+    def command(self, apt: str, pip: str, aside: str) -> str:
         own = "/etc/apt/sources.list /etc/apt/sources.list.d/debian.sources"
         own += " /etc/apt/sources.list.d/ubuntu.sources"
         return (
             "echo @@os; cat /etc/os-release; echo @@active; "
-            f"for file in {own}; do grep -qsE '^[^#]' $file && echo $file; done; "
-            f"echo @@written; cat {path} 2>/dev/null; :"
+            f"for file in {own}; do grep -qsE '^[^#]' $file && echo $file; done; echo @@aside; "
+            f"for file in {own}; do [ -e $file{aside} ] && echo $file; done; "
+            f"echo @@apt; cat {apt} 2>/dev/null; echo @@pip; cat {pip} 2>/dev/null; :"
         )
 
     @staticmethod
-    def default() -> Sources:
-        return {"os": "", "codename": "", "active": [], "written": []}
+    def default() -> SiteState:
+        return {"os": "", "codename": "", "active": [], "aside": [], "apt": [], "pip": []}
 
-    def process(self, output: list[str]) -> Sources:
+    def process(self, output: list[str]) -> SiteState:
         sections = split_sections(output)
         release = parse_os_release(sections.get("os", []))
         return {
             "os": release.get("ID", ""),
             "codename": release.get("VERSION_CODENAME", ""),
             "active": sections.get("active", []),
-            "written": sections.get("written", []),
+            "aside": sections.get("aside", []),
+            "apt": sections.get("apt", []),
+            "pip": sections.get("pip", []),
         }
 
 
 class StaleAuthorities(FactBase[list[str]]):
-    """Certificates that are not there yet, or newer than the system's list of authorities.
+    """Certificates that are not on the box as declared, or are newer than its list of authorities.
 
     Args:
-        paths: where they lie.
+        certificates: the sha256 of each, by its path.
         bundle: the list.
     """
 
-    def command(self, paths: list[str], bundle: str) -> str:
-        files = " ".join(shlex.quote(path) for path in paths)
+    def command(self, certificates: dict[str, str], bundle: str) -> str:
+        asked = "".join(f"{digest}  {path}\n" for path, digest in certificates.items())
         return (
-            f"for file in {files}; do "
-            f'[ -e "$file" ] && [ {bundle} -nt "$file" ] || echo "$file"; done'
+            f"printf %s {shlex.quote(asked)} | while read -r digest file; do "
+            'echo "$digest  $file" | sha256sum --check --status 2>/dev/null '
+            f'&& [ {bundle} -nt "$file" ] || echo "$file"; done'
         )
 
     @staticmethod

@@ -38,7 +38,6 @@ class System(TypedDict):
     name: str
     architecture: str
     init: str
-    uid: int
     filesystems: dict[str, Filesystem]
     listeners: list[Listener]
     ours: list[int]
@@ -105,12 +104,10 @@ def parse_system(output: list[str]) -> System:
         FactProcessError: when it is not an answer of that command.
     """
     sections = split_sections(output)
-    if "os" not in sections or "uid" not in sections:
+    if "os" not in sections or "listeners" not in sections:
         raise FactProcessError(f"not an answer: {output[:1]!r}")
     release = parse_os_release(sections["os"])
     first = {name: lines[0].strip() for name, lines in sections.items() if lines}
-    if not first.get("uid", "").isdigit():
-        raise FactProcessError(f"not a uid: {first.get('uid')!r}")
     return {
         "os": release.get("ID", ""),
         "version": release.get("VERSION_ID", ""),
@@ -118,7 +115,6 @@ def parse_system(output: list[str]) -> System:
         "name": release.get("PRETTY_NAME", ""),
         "architecture": first.get("architecture", ""),
         "init": first.get("init", ""),
-        "uid": int(first["uid"]),
         "filesystems": parse_filesystems(sections.get("free", [])),
         "listeners": parse_listeners(sections.get("listeners", [])),
         "ours": [int(pid) for pid in sections.get("ours", []) if pid.isdigit() and pid != "0"],
@@ -130,7 +126,6 @@ PATH=$PATH:/usr/sbin:/sbin
 echo @@os; cat /etc/os-release 2>/dev/null
 echo @@architecture; dpkg --print-architecture 2>/dev/null || uname -m
 echo @@init; cat /proc/1/comm
-echo @@uid; id -u
 echo @@free; for path in {paths}; do
   there=$path; while [ ! -e "$there" ]; do there=${{there%/*}}; [ "$there" ] || there=/; done
   echo "$path $(df -Pk "$there" | awk 'NR == 2 {{ print $4, $6 }}')"; done
@@ -141,11 +136,11 @@ echo @@ours; systemctl show -p MainPID --value {units} 2>/dev/null
 
 
 class Preflight(FactBase[System]):
-    """The box as a deploy finds it: system, architecture, init, who we are, space, ports.
+    """The box as a deploy finds it: system, architecture, init, space, ports.
 
     ```
     {"os": "debian", "version": "13", "codename": "trixie", "architecture": "amd64",
-     "init": "systemd", "uid": 0, "filesystems": {"/opt": {"mount": "/", "free_mb": 18221}},
+     "init": "systemd", "filesystems": {"/opt": {"mount": "/", "free_mb": 18221}},
      "listeners": [{"address": "0.0.0.0", "port": 8000, "process": "node", "pids": [812]}],
      "ours": [812], ...}
     ```
@@ -174,7 +169,6 @@ class Preflight(FactBase[System]):
             "name": "",
             "architecture": "",
             "init": "",
-            "uid": -1,
             "filesystems": {},
             "listeners": [],
             "ours": [],
@@ -211,7 +205,8 @@ class Access(FactBase[AccessState]):
             "echo uid=$(id -u); echo user=$(id -un); "
             f"echo workspace=$(stat -c '%a %U' ~/{workspace} 2>/dev/null); "
             "command -v sudo >/dev/null || echo 'sudo=the box has no sudo'; "
-            "command -v sudo >/dev/null && echo sudo=$(sudo -n echo yes 2>&1); :"
+            "command -v sudo >/dev/null && if said=$(sudo -n true 2>&1); then echo sudo=yes; "
+            "else echo sudo=$said; fi; :"
         )
 
     @staticmethod

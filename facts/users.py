@@ -16,6 +16,7 @@ class Account(TypedDict):
     uid: int
     shell: str
     home: str
+    has_home: bool
     groups: list[str]
     password: bool
 
@@ -31,7 +32,7 @@ class Accounts(FactBase[AccountState]):
     """Some accounts and groups, from wherever the box has them. Needs root.
 
     ```
-    {"users": {"ada": {"uid": 1000, "shell": "/bin/bash", "home": "/home/ada",
+    {"users": {"ada": {"uid": 1000, "shell": "/bin/bash", "home": "/home/ada", "has_home": True,
                "groups": ["ada"], "password": True}}, "groups": {"lab": None}}
     ```
 

@@ -50,7 +50,10 @@ def make_program(host: Host, password: str, directory: str) -> str:
     file = f"{quote(directory)}/pyinfra-sudo-askpass-XXXXXXXXXXXX"
     made, output = host.run_shell_command(
         StringCommand(
-            f"umask 077 && mkdir -p {quote(directory)} && file=$(mktemp {file})",
+            f"umask 077 && mkdir -p {quote(directory)}",
+            # A run that was killed left its program there, with the password in it.
+            f"&& find {quote(directory)} -name 'pyinfra-sudo-askpass-*' -mmin +60 -delete",
+            f"&& file=$(mktemp {file})",
             '&& cat > "$file" && chmod 700 "$file" && echo "$file"',
         ),
         # printf is a part of the shell, not a process with arguments of its own.

@@ -67,7 +67,7 @@ class Setting(BaseModel):
 def _check_url(url: str) -> str:
     if re.match(r"[a-z]+://[^/]*@", url):
         # It would stand in process lists and in files that every user reads.
-        raise ValueError("a URL carries no user and password; give them in the box's ~/.netrc")
+        raise ValueError("a URL carries no user and password")
     host = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
     if not re.fullmatch(rf"(https?://{host}|file://)(/[!#-&(-;=?-\[\]_a-z~]*)?", url):
         raise ValueError(
@@ -136,6 +136,10 @@ AccountName = Annotated[
         "a name has lower-case letters, digits, _ and -, and begins with a letter or _",
     ),
 ]
+# Who is named to log in may be of a directory service, with names of its own making.
+SiteName = Annotated[
+    str, matching(r"[^\x00-\x1f:/]{1,256}", "a name of a user or group has no : and no / in it")
+]
 # Also a directory under envs/ and a kernelspec, whose names jupyter_client restricts to these.
 EnvironmentName = Annotated[
     str,
@@ -151,6 +155,8 @@ PackageSpec = Annotated[
     matching(
         r"[^-\s\x00-\x1f][^\x00-\x1f]*", "a package begins with its name, not with - or space"
     ),
+    # It would stand in process lists and in release.json, which every user reads.
+    matching(r"(?!.*//[^/\s]*@).*", "a URL carries no user and password"),
 ]
 AptPackage = Annotated[
     str,

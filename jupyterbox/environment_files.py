@@ -73,6 +73,7 @@ def read_lock(path: Path) -> list[str]:
     if "@EXPLICIT" not in lines or not urls:
         raise ValueError("a lock has a line @EXPLICIT and package URLs below it")
     for url in urls:
-        if not re.fullmatch(r"(https?|file)://\S+#(sha256:)?[0-9a-f]{32,64}", url):
-            raise ValueError(f"a line of a lock is URL#HASH, and this one is not: {url}")
+        if not re.fullmatch(r"(https?|file)://(?![^/\s]*@)\S+#(sha256:)?[0-9a-f]{32,64}", url):
+            shown = re.sub(r"//[^/]*@", "//***@", url)
+            raise ValueError(f"a line of a lock is URL#HASH, and this one is not: {shown}")
     return urls

@@ -21,6 +21,9 @@ from pyinfra.api.state import State
 
 PROGRAMS = Path(__file__).parent / "remote"
 
+SYSTEM_PYTHON = "/usr/bin/python3"
+"""The one that the hub's venv is made of, whatever else root's PATH has."""
+
 MAKE_MODULES = """\
 import sys, types
 for name, text in {modules!r}.items():
@@ -32,7 +35,7 @@ Commands = Generator[str | PyinfraCommand, None, None]
 T = TypeVar("T")
 
 
-def program(name: str, /, python: str = "python3", **arguments: Any) -> StringCommand:
+def program(name: str, /, python: str = SYSTEM_PYTHON, **arguments: Any) -> StringCommand:
     """The command that runs a program of `jupyterbox/remote` on the box.
 
     Args:
@@ -56,7 +59,7 @@ def source(name: str) -> str:
 
 def question(name: str, /, **arguments: Any) -> StringCommand:
     """Like `program`, for a fact: silent on a box that has no Python yet."""
-    return StringCommand("command -v python3 >/dev/null || exit 0;", program(name, **arguments))
+    return StringCommand(f"[ -x {SYSTEM_PYTHON} ] || exit 0;", program(name, **arguments))
 
 
 def answer(output: list[str], like: T) -> T:

@@ -30,6 +30,7 @@ from jupyterbox.checks import (
     PythonSource,
     Setting,
     Sha256,
+    SiteName,
     Url,
     VariableName,
     matching,
@@ -94,10 +95,10 @@ class Hub(Setting):
         ),
     ] = "/"
     default_url: Annotated[str, matching(r"/[^\s\"'\\]*", "it begins with /, like /lab")] = "/lab"
-    allowed_users: list[AccountName] = []
-    allowed_groups: list[AccountName] = []
-    admins: list[AccountName] = []
-    admin_groups: list[AccountName] = []
+    allowed_users: list[SiteName] = []
+    allowed_groups: list[SiteName] = []
+    admins: list[SiteName] = []
+    admin_groups: list[SiteName] = []
     minimum_uid: int = Field(default=1000, ge=1)
     extra_config: PythonSource = ""
     proxy_api_port: Port = 8001
@@ -428,8 +429,11 @@ class Box(Setting):
         return host, data
 
     def to_json(self) -> dict[str, Any]:
-        """For `pyinfra INVENTORY debug-inventory`: secrets come out as asterisks."""
-        return self.model_dump(mode="json")
+        """For `pyinfra INVENTORY debug-inventory`: what may be secret comes out as asterisks."""
+        shown = self.model_dump(mode="json")
+        if self.hub.extra_config:
+            shown["hub"]["extra_config"] = "**********"
+        return shown
 
 
 def _refuse_twice(what: str, names: list[str]) -> None:

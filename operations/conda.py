@@ -62,12 +62,7 @@ def add_vendor_repository() -> None:
         architectures="amd64",
         signed_by=ANACONDA_KEYRING,
     )
-    apt.packages(
-        name="Install conda from the vendor's repository",
-        packages=["conda"],
-        update=True,
-        cache_time=3600,
-    )
+    packages.installed(name="Install conda from the vendor's repository", packages=["conda"])
 
 
 @operation()
@@ -118,7 +113,7 @@ def installed(box: Box) -> Commands:
     marker = f"{root}/.jupyterbox-installing"
     yield stage(installer, box)
     # Users read all of it, whatever umask root has here.
-    yield f"umask 022 && mkdir -p {root} && touch {marker}"
+    yield f"umask 022 && mkdir -p {root} && touch {marker} && chmod 600 {marker}"
     # -u: the directory is there, and an interrupted run may have left half a conda in it. Its
     # installer may still be at it, holding the marker.
     script = layout.staged_installer(installer.sha256)
@@ -227,5 +222,7 @@ def made_by_hand(root: str, name: str) -> str:
 
 def switch(link: str, target: str) -> str:
     """The command that points a link elsewhere at one stroke: a rename replaces, ln -f removes."""
-    directory, new = link.rpartition("/")[0], f"{link}.new"
+    directory, _, name = link.rpartition("/")
+    # No environment has a name that begins with a dot.
+    new = f"{directory}/.{name}.new"
     return f"umask 022 && mkdir -p {directory} && ln -sfn {target} {new} && mv -T {new} {link}"

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from io import StringIO
+from typing import Any
 
 import jinja2
 from pyinfra import host
@@ -109,9 +110,11 @@ def build_release(box: Box, wanted: str) -> Iterator[str | PyinfraCommand]:
 @deploy("Hub service")
 def serve(box: Box) -> None:
     """Configuration, PAM service, secrets and the two units; restarted when they have news."""
-    files.directory(name="Keep the hub's state to root", path=layout.STATE, mode="700")
+    root_alone: dict[str, Any] = {"user": "root", "group": "root", "mode": "700"}
+    files.directory(name="Keep the hub's state to root", path=layout.STATE, **root_alone)
     secrets(name="Make the proxy's token and the cookie secret")
-    files.directory(name="Leave room for the operator's own", path=layout.CONFIG_D, mode="700")
+    # root runs what is in there.
+    files.directory(name="Leave room for the operator's own", path=layout.CONFIG_D, **root_alone)
     configured(name=f"Check and write {layout.CONFIG}", box=box)
     for path, content in rendered(box).items():
         if path != layout.CONFIG:
@@ -177,7 +180,11 @@ def configured(box: Box) -> Commands:
         return
     staged = f"{layout.STATE}/jupyterhub_config.py"
     load = program(
-        "load_config", python=f"{layout.CURRENT}/bin/python", path=staged, known_as=layout.CONFIG
+        "load_config",
+        python=f"{layout.CURRENT}/bin/python",
+        path=staged,
+        known_as=layout.CONFIG,
+        unit=layout.HUB_UNIT,
     )
     yield f"mkdir -p {layout.CONFIG.rpartition('/')[0]}"
     yield FileUploadCommand(StringIO(content), staged)
@@ -238,7 +245,7 @@ def unit_commands(name: str, unit: Unit | None, outdated: bool) -> Iterator[str]
         yield f"systemctl enable --quiet {name}"
     if not unit or not unit["active"]:
         yield f"systemctl reset-failed {name} 2>/dev/null; systemctl start {name}"
-    elif outdated or unit["newer"]:
+    elif outdated or unit["newer"] or unit["reload"]:
         yield f"systemctl restart {name}"
 
 

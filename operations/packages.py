@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from io import StringIO
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
-from pyinfra.api.command import FileUploadCommand
+from pyinfra.api.command import FileUploadCommand, PyinfraCommand
 from pyinfra.operations import apt, files
 
-from facts.packages import AptSources, MissingPackages, Sources, StaleAuthorities
+from facts.packages import MissingPackages, Site, SiteState, StaleAuthorities
 from jupyterbox import layout
 from jupyterbox.program import Commands
-from jupyterbox.settings import Box, Mirrors
+from jupyterbox.settings import REPOSITORY, Box, Mirrors
 
 AUTHORITIES = "/usr/local/share/ca-certificates"
 MIRROR = "/etc/apt/sources.list.d/jupyterbox-mirror.sources"
+NEEDRESTART = "/etc/needrestart/conf.d/jupyterbox.conf"
+PIP_CONF = "/etc/pip.conf"
 PIP_DEFAULT = Mirrors().python
+ASIDE = ".before-jupyterbox"
+OURS = "# Written by Jupyterbox from the inventory."
 
 
 @deploy("Packages")
 def install(box: Box) -> None:
-    """The site's mirror and authorities, and the packages that everything else needs."""
-    if box.mirrors.apt:
-        mirrored(name="Take packages from the site's mirror", mirrors=box.mirrors)
+    """The site's mirrors and authorities, and the packages that everything else needs."""
+    files.put(
+        name="Keep upgrades from restarting users' servers",
+        src=str(REPOSITORY / f"box{NEEDRESTART}"),
+        dest=NEEDRESTART,
+        mode="644",
+    )
+    mirrored(name="Point apt and pip at the site's mirrors", box=box)
     installed(name="Install the base packages", packages=box.packages)
     for path in box.ca_certificates:
         files.put(
@@ -33,17 +44,7 @@ def install(box: Box) -> None:
             mode="644",
         )
     if box.ca_certificates:
-        trusted(
-            name="Trust the site's authorities",
-            names=[f"{path.stem}.crt" for path in box.ca_certificates],
-        )
-    if box.ca_certificates or box.mirrors.python != PIP_DEFAULT:
-        files.put(
-            name="Tell pip where the site's index is",
-            src=StringIO(pip_conf(box)),
-            dest="/etc/pip.conf",
-            mode="644",
-        )
+        trusted(name="Trust the site's authorities", box=box)
 
 
 @operation()
@@ -59,8 +60,8 @@ def installed(packages: list[str]) -> Commands:
         return
     # An interrupted run may have left dpkg half way; on a box that has just booted, the daily
     # update may hold the lock for a while.
-    yield "DEBIAN_FRONTEND=noninteractive dpkg --configure -a"
-    yield "for try in 1 2 3 4 5 6; do apt-get -qq update && exit 0; sleep 10; done; exit 1"
+    ready = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a && apt-get -qq update"
+    yield f"for try in $(seq 30); do {ready} && exit 0; sleep 10; done; exit 1"
     yield from apt.packages._inner(
         packages=missing,
         no_recommends=True,
@@ -69,30 +70,70 @@ def installed(packages: list[str]) -> Commands:
 
 
 @operation()
-def mirrored(mirrors: Mirrors) -> Commands:
-    """Let apt fetch from the site's mirror alone; the distribution's own sources are set aside.
+def mirrored(box: Box) -> Commands:
+    """Let apt and pip fetch from the site's mirrors; what said otherwise is set aside.
 
-    + mirrors: with the archive's URL, and the security archive's
+    Without mirrors, what was set aside returns.
+
+    + box: its mirrors and authorities
     """
-    sources = host.get_fact(AptSources, path=MIRROR)
-    wanted = mirror_sources(mirrors, sources)
-    if sources["written"] == list(filter(None, wanted.splitlines())) and not sources["active"]:
-        host.noop("apt fetches from the site's mirror")
+    site = host.get_fact(Site, apt=MIRROR, pip=PIP_CONF, aside=ASIDE)
+    commands = [*apt_commands(box.mirrors, site), *pip_commands(box, site)]
+    yield from commands
+    if not commands:
+        host.noop("apt and pip fetch from where they shall")
+
+
+def apt_commands(mirrors: Mirrors, site: SiteState) -> Iterator[str | PyinfraCommand]:
+    """What gives apt the mirror alone, or its own sources back."""
+    if not mirrors.apt:
+        if site["apt"]:
+            for path in site["aside"]:
+                yield f"mv {path}{ASIDE} {path}"
+            # Last: while it is there, the next run goes on with this.
+            yield f"rm {MIRROR}"
         return
-    yield FileUploadCommand(StringIO(wanted), MIRROR)
-    for path in sources["active"]:
+    wanted = mirror_sources(mirrors, site)
+    if site["apt"] != lines_of(wanted):
+        yield FileUploadCommand(StringIO(wanted), MIRROR)
+        # Users' apt reads it, too, whatever umask root has here.
+        yield f"chmod 644 {MIRROR}"
+    for path in site["active"]:
         # apt reads .list and .sources only.
-        yield f"mv {path} {path}.before-jupyterbox"
+        yield f"mv {path} {path}{ASIDE}"
 
 
-def mirror_sources(mirrors: Mirrors, sources: Sources) -> str:
+def pip_commands(box: Box, site: SiteState) -> Iterator[str | PyinfraCommand]:
+    """What gives pip the site's index and authorities, or takes away what we wrote."""
+    wanted = pip_conf(box)
+    written = site["pip"][:1] == [OURS]
+    if site["pip"] == lines_of(wanted):
+        return
+    if site["pip"] and not written and wanted:
+        yield f"mv {PIP_CONF} {PIP_CONF}{ASIDE}"
+    if wanted:
+        yield FileUploadCommand(StringIO(wanted), PIP_CONF)
+        yield f"chmod 644 {PIP_CONF}"
+    elif written:
+        yield f"mv {PIP_CONF}{ASIDE} {PIP_CONF} 2>/dev/null || rm {PIP_CONF}"
+
+
+def lines_of(text: str) -> list[str]:
+    """A text's lines, less the empty ones."""
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def mirror_sources(mirrors: Mirrors, site: SiteState) -> str:
     """The mirror as a deb822 sources file."""
-    codename, debian = sources["codename"], sources["os"] == "debian"
+    codename, debian = site["codename"], site["os"] == "debian"
     archive = mirrors.apt or ""
     security = mirrors.apt_security or (f"{archive}-security" if debian else archive)
     suites = {archive: f"{codename} {codename}-updates"}
     suites[security] = " ".join(filter(None, [suites.get(security), f"{codename}-security"]))
-    components = "main" if debian else "main universe"
+    # All of them: microcode is in non-free-firmware, and NVIDIA's modules are in restricted.
+    components = "main contrib non-free non-free-firmware"
+    if not debian:
+        components = "main restricted universe multiverse"
     keyring = f"/usr/share/keyrings/{'debian' if debian else 'ubuntu'}-archive-keyring.gpg"
     return "\n".join(
         f"Types: deb\nURIs: {uri}\nSuites: {suite}\n"
@@ -102,23 +143,29 @@ def mirror_sources(mirrors: Mirrors, sources: Sources) -> str:
 
 
 @operation()
-def trusted(names: list[str]) -> Commands:
-    """Put the authorities of the site into the system's list, if one is newer than it.
+def trusted(box: Box) -> Commands:
+    """Put the authorities of the site into the system's list, if one is new to it.
 
-    + names: their files
+    + box: its certificates
     """
-    paths = [f"{AUTHORITIES}/{name}" for name in names]
-    if not host.get_fact(StaleAuthorities, paths=paths, bundle=layout.CA_BUNDLE):
+    certificates = {
+        f"{AUTHORITIES}/{path.stem}.crt": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in box.ca_certificates
+    }
+    if not host.get_fact(StaleAuthorities, certificates=certificates, bundle=layout.CA_BUNDLE):
         host.noop("the site's authorities are in the system's list")
         return
     yield "update-ca-certificates"
 
 
 def pip_conf(box: Box) -> str:
-    """pip's configuration for everybody: `pip install` in a notebook asks the site's index, too."""
-    lines = ["# Written by Jupyterbox from the inventory.", "[global]"]
+    """pip's configuration for everybody: `pip install` in a notebook asks the site's index, too.
+
+    Empty where there is nothing to say.
+    """
+    lines = []
     if box.mirrors.python != PIP_DEFAULT:
         lines.append(f"index-url = {box.mirrors.python}")
     if box.ca_certificates:
         lines.append(f"cert = {layout.CA_BUNDLE}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([OURS, "[global]", *lines, ""]) if lines else ""

@@ -28,6 +28,7 @@ from facts.preflight import (
 from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
+from operations import users
 from operations.conda import certificates, installer_for, made_by_hand, stage
 from operations.hub import release_id
 
@@ -153,6 +154,13 @@ def system_problems(box: Box, found: Found) -> Iterator[str]:
         )
     if system["architecture"] not in ("amd64", "arm64"):
         yield f"the box is {system['architecture']}: Node and conda come for amd64 and arm64."
+    elif not found.conda["installed"]:
+        yield from conda_problems(box, system["architecture"])
+    elif not found.conda["owned"]:
+        yield (
+            f"{box.conda.root} can be changed by others than root, who would run what is in it: "
+            f"chown -R root:root {box.conda.root} && chmod -R go-w {box.conda.root}."
+        )
     if system["init"] != "systemd":
         yield f"process 1 is {system['init']}: the hub needs systemd."
     yield from space_problems(box, found)
@@ -161,8 +169,18 @@ def system_problems(box: Box, found: Found) -> Iterator[str]:
         there = found.conda["environments"].get(environment.name)
         if there and there["plain"]:
             yield made_by_hand(box.conda.root, environment.name) + "."
-    wants_apt = box.conda.source == "apt" and not found.conda["installed"]
-    if wants_apt and host.get_fact(RejectsSha1Keys):
+    if box.users or box.groups:
+        yield from users.other_ids(box.users, box.groups, users.ask(box.users, box.groups))
+
+
+def conda_problems(box: Box, architecture: str) -> Iterator[str]:
+    """Where conda shall come from must have it for this box."""
+    if box.conda.source == "installer" and architecture not in dict(box.conda.installers):
+        known = ", ".join(box.conda.installers)
+        yield f"Conda.installers has none for {architecture}: it has {known}."
+    if box.conda.source == "apt" and architecture != "amd64":
+        yield f"Anaconda's apt repository has nothing for {architecture}: take the installer."
+    if box.conda.source == "apt" and host.get_fact(RejectsSha1Keys):
         yield (
             "this system's apt refuses the key of Anaconda's repository (its signature is "
             "SHA1-bound): take conda from its installer, Conda(source='installer')."
@@ -195,12 +213,15 @@ def space_problems(box: Box, found: Found) -> Iterator[str]:
 
 def port_problems(box: Box, system: System) -> Iterator[str]:
     """The three ports must be free, or held by the units that shall hold them."""
+    addresses = {"port": box.hub.address}
     for setting in ("port", "proxy_api_port", "hub_port"):
-        port = getattr(box.hub, setting)
+        port, address = getattr(box.hub, setting), addresses.get(setting, "127.0.0.1")
         others = [
             listener
             for listener in system["listeners"]
-            if listener["port"] == port and not {*listener["pids"]} & {*system["ours"]}
+            if listener["port"] == port
+            and clash(listener["address"], address)
+            and not {*listener["pids"]} & {*system["ours"]}
         ]
         if others:
             holder = "a process that does not show itself"
@@ -210,6 +231,11 @@ def port_problems(box: Box, system: System) -> Iterator[str]:
                 f"port {port} is taken by {holder}: stop it, or choose another with "
                 f"Hub({setting}=...)."
             )
+
+
+def clash(one: str, other: str) -> bool:
+    """Whether two sockets with one port cannot both listen; `*` is any address of either kind."""
+    return one == other or bool({one, other} & {"*", "0.0.0.0", "::"})
 
 
 def channel_url(channel: str, mirrors: Mirrors) -> str:
@@ -256,9 +282,10 @@ def hub_urls(box: Box, found: Found) -> dict[str, str]:
 def conda_urls(box: Box, found: Found) -> dict[str, str]:
     """Where conda and the environments' packages come from, and what says so."""
     needed = {}
-    if not found.conda["installed"] and box.conda.source == "installer":
-        installer = installer_for(box.conda, found.system["architecture"])
-        needed[installer.url] = "Conda.installers"
+    installers = {str(known): script.url for known, script in box.conda.installers.items()}
+    installer = installers.get(found.system["architecture"])
+    if not found.conda["installed"] and box.conda.source == "installer" and installer:
+        needed[installer] = "Conda.installers"
     for environment in (e for e in box.environments if found.lacks(e, box)):
         if environment.lock:
             # One of them speaks for the rest: they are of one place, and may be hundreds.

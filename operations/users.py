@@ -28,33 +28,40 @@ def accounts(users: list[User], groups: list[Group]) -> Commands:
     + users: accounts, with the password that a new one starts with
     + groups: groups
     """
-    state = host.get_fact(
-        Accounts, users=[user.name for user in users], groups=[group.name for group in groups]
-    )
-    refuse_other_ids(users, groups, state)
+    state = ask(users, groups)
+    conflicts = other_ids(users, groups, state)
+    if conflicts:
+        raise OperationError(" ".join(conflicts))
+    made = {group.name for group in groups} | {
+        name for name, gid in state["groups"].items() if gid is not None
+    }
     commands = [
         *(make_group(group) for group in groups if state["groups"].get(group.name) is None),
-        *(c for user in users for c in account_commands(user, state["users"].get(user.name))),
+        *(c for user in users for c in account_commands(user, state["users"].get(user.name), made)),
     ]
     yield from commands
     if not commands:
         host.noop("groups and accounts are there")
 
 
-def refuse_other_ids(users: list[User], groups: list[Group], state: AccountState) -> None:
-    """Raise for an id that is declared and is another on the box: its files would change hands.
+def ask(users: list[User], groups: list[Group]) -> AccountState:
+    """The accounts and groups as they are, and the groups that have an account's name."""
+    names = [user.name for user in users]
+    return host.get_fact(Accounts, users=names, groups=[*(g.name for g in groups), *names])
 
-    Raises:
-        OperationError: naming both ids.
-    """
+
+def other_ids(users: list[User], groups: list[Group], state: AccountState) -> list[str]:
+    """What is wrong with ids that are declared and are others on the box: files change hands."""
+    found = []
     for user in users:
         there = state["users"].get(user.name)
         if there and user.uid not in (None, there["uid"]):
-            raise OperationError(f"account {user.name} has uid {there['uid']}, not {user.uid}")
+            found.append(f"account {user.name} has uid {there['uid']}, not {user.uid}.")
     for group in groups:
         gid = state["groups"].get(group.name)
         if gid is not None and group.gid not in (None, gid):
-            raise OperationError(f"group {group.name} has gid {gid}, not {group.gid}")
+            found.append(f"group {group.name} has gid {gid}, not {group.gid}.")
+    return found
 
 
 def make_group(group: Group) -> StringCommand:
@@ -63,18 +70,32 @@ def make_group(group: Group) -> StringCommand:
     return StringCommand("groupadd", *gid, QuoteString(group.name))
 
 
-def account_commands(user: User, there: Account | None) -> Iterator[StringCommand]:
-    """What brings one account to where it shall be."""
+def account_commands(
+    user: User, there: Account | None, groups: set[str]
+) -> Iterator[StringCommand]:
+    """What brings one account to where it shall be.
+
+    + user: as it shall be
+    + there: as it is
+    + groups: those that will be there; a group that has the account's name becomes its own
+    """
+    name = QuoteString(user.name)
     missing = [group for group in user.groups if not there or group not in there["groups"]]
     joins = ["--groups", QuoteString(",".join(missing))] if missing else []
     if there is None:
         uid = ["--uid", str(user.uid)] if user.uid else []
         shell = ["--shell", QuoteString(user.shell or "/bin/bash")]
-        yield StringCommand("useradd --create-home", *uid, *shell, *joins, QuoteString(user.name))
+        group = ["--gid", name] if user.name in groups else []
+        # Debian 12 makes homes that everybody can read.
+        make = "useradd --create-home --key HOME_MODE=0700"
+        yield StringCommand(make, *uid, *group, *shell, *joins, name)
     elif missing:
-        yield StringCommand("usermod --append", *joins, QuoteString(user.name))
+        yield StringCommand("usermod --append", *joins, name)
     if there and user.shell not in (None, there["shell"]):
-        yield StringCommand("usermod --shell", QuoteString(user.shell), QuoteString(user.name))
+        yield StringCommand("usermod --shell", QuoteString(user.shell), name)
+    if there and not there["has_home"]:
+        # A run that died after useradd had written the account, or a home that went.
+        yield StringCommand("mkhomedir_helper", name, "0077")
     if user.password_hash and not (there and there["password"]):
         # Through standard input: an argument would stand in the process list.
         line = f"{user.name}:{user.password_hash.get_secret_value()}"

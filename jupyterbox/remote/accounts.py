@@ -27,6 +27,7 @@ def account(name, known):
         "uid": entry.pw_uid,
         "shell": entry.pw_shell,
         "home": entry.pw_dir,
+        "has_home": os.path.isdir(entry.pw_dir),
         "groups": sorted(
             grp.getgrgid(gid).gr_name
             for gid in os.getgrouplist(name, entry.pw_gid)

@@ -202,5 +202,6 @@ def fill(release, spec):
 
 if __name__ == "__main__":
     spec = json.loads(sys.argv[1])
-    release = Path(spec["root"], "releases", spec["name"], spec["id"])
+    # The root may be a link to a larger disk. Its kernels name the real path, so it has no other.
+    release = Path(os.path.realpath(spec["root"]), "releases", spec["name"], spec["id"])
     build(f"environment {spec['name']}", release, lambda: fill(release, spec))

@@ -40,8 +40,7 @@ def install_python_packages(prefix, index):
     step(
         "installing uv",
         [*pip, "install", "--quiet", "--no-deps", "--no-cache-dir", "--require-hashes"]
-        + ["--index-url", index, "--requirement", f"{prefix}/uv.txt"],
-        PIP_CERT=CA_BUNDLE,
+        + ["--cert", CA_BUNDLE, "--index-url", index, "--requirement", f"{prefix}/uv.txt"],
     )
     step(
         "installing JupyterHub and JupyterLab from the lock",

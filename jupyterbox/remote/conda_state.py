@@ -36,6 +36,15 @@ def environment(root, name):
     }
 
 
+def closed(path):
+    """Whether nobody but root can change a path; what is not there cannot be changed."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return True
+    return found.st_uid == 0 and not found.st_mode & 0o022
+
+
 def state(root):
     """What is in a root of conda."""
     names = {*entries(root / "envs"), *entries(root / "releases")} - {".conda_envs_dir_test"}
@@ -44,6 +53,8 @@ def state(root):
         "installed": (root / "conda-meta/history").exists()
         and (root / "bin/conda").exists()
         and not (root / ".jupyterbox-installing").exists(),
+        # root runs what is in there.
+        "owned": all(closed(path) for path in (root, root / "bin", root / "bin/conda")),
         "environments": {name: environment(root, name) for name in sorted(names)},
     }
 

@@ -43,7 +43,8 @@ def changed_at(path):
     times = []
     for entry in [path, *glob.glob(f"{path}/*")]:
         try:
-            times.append(os.lstat(entry).st_mtime)
+            # Not the mtime, which `cp -p` and `mv` bring along from elsewhere.
+            times.append(os.lstat(entry).st_ctime)
         except OSError:
             continue
     return max(times, default=0.0)

@@ -1,11 +1,14 @@
 """Load a hub's configuration as a hub would, without starting one; fail on what is wrong with it.
 
 Run by the hub's own Python. (`jupyterhub --show-config` would open the database, and upgrade it.)
-Arguments: path (what is loaded), known_as (where it is about to lie).
+Arguments: path (what is loaded), known_as (where it is about to lie), unit (the hub's, whose
+environment a configuration may read).
 """
 
 import json
 import os
+import shlex
+import subprocess
 import sys
 import traceback
 
@@ -16,6 +19,27 @@ from traitlets.config import PyFileConfigLoader
 
 class Refused(Exception):
     """What is wrong, without the end of the sentence."""
+
+
+def environment(unit):
+    """The variables that systemd gives a unit: its own, its drop-ins', and those in files."""
+    shown = subprocess.run(
+        ["systemctl", "show", "-p", "Environment,EnvironmentFiles", unit],
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.splitlines()
+    variables = []
+    for line in shown:
+        key, _, value = line.partition("=")
+        if key == "Environment":
+            variables += shlex.split(value)
+        elif key == "EnvironmentFiles":
+            try:
+                with open(value.rpartition(" (")[0]) as file:
+                    variables += shlex.split(file.read(), comments=True)
+            except OSError:
+                continue
+    return dict(variable.split("=", 1) for variable in variables if "=" in variable)
 
 
 def place(error, path, known_as):
@@ -59,6 +83,7 @@ def check(config):
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
+    os.environ.update(environment(arguments.pop("unit")))
     try:
         check(load(**arguments))
     except Refused as refused:

@@ -31,7 +31,8 @@ def building(prefix):
     """
     prefix = Path(prefix)
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    with open(prefix.with_name(f".{prefix.name}.lock"), "w") as lock:
+    # Whoever can read a file can lock it.
+    with open(prefix.with_name(f".{prefix.name}.lock"), "w", opener=for_root_alone) as lock:
         wait_for(lock, prefix)
         # conda and uv hold it, too: they may outlive a builder that is killed.
         _locks.append(lock.fileno())
@@ -46,6 +47,11 @@ def building(prefix):
         except BaseException:
             shutil.rmtree(prefix, ignore_errors=True)
             raise
+
+
+def for_root_alone(path, flags):
+    """Open a file that nobody else can."""
+    return os.open(path, flags, 0o600)
 
 
 def wait_for(lock, prefix):
@@ -102,6 +108,8 @@ def close(prefix):
 def record(prefix, document):
     """Write release.json, the mark of a complete release, last and at once."""
     close(prefix)
+    # The power may fail: what the mark stands for is on the disk before it is.
+    os.sync()
     unfinished = Path(prefix, ".release.json")
     built = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with open(unfinished, "w") as file:

@@ -33,6 +33,13 @@ class Failure(Exception):
     """What did not work, for the table."""
 
 
+# Whatever a hub or a kernel answers, the table goes on with the next row.
+ANSWERS_WRONG = (
+    *(Failure, aiohttp.ClientError, asyncio.TimeoutError, OSError),
+    *(ValueError, LookupError, TypeError),
+)
+
+
 class Table:
     """Results as they come, and whether all were good."""
 
@@ -50,7 +57,7 @@ class Table:
         started = time.monotonic()
         try:
             detail, value = await awaitable
-        except (Failure, aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except ANSWERS_WRONG as error:
             reason = str(error) or f"no answer ({type(error).__name__})"
             self.row(False, what, time.monotonic() - started, reason)
             return None
@@ -175,6 +182,9 @@ async def check_kernel(user, name, spec):
     places = {"which python": printed.strip()} if language == "bash" else {}
     if language == "python":
         places = json.loads(printed.strip().splitlines()[-1])
+    if prefix and not os.path.exists(f"{prefix}/bin/pip"):
+        # An environment need not have it; then `!pip` is nobody's.
+        places.pop("!pip", None)
     for what, place in places.items():
         if prefix and f"{prefix}/" not in str(place):
             raise Failure(f"{what} says {place}, which is not in {prefix}")
@@ -215,7 +225,8 @@ def remove_account(account):
 def make_account(account):
     """Make the account; its password."""
     password = secrets.token_urlsafe(24)
-    subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", account], check=True)
+    make = ["useradd", "--create-home", "--key", "HOME_MODE=0700", "--shell", "/bin/bash"]
+    subprocess.run([*make, account], check=True)
     subprocess.run(["chpasswd"], input=f"{account}:{password}\n", text=True, check=True)
     return password
 
