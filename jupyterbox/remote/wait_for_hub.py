@@ -1,4 +1,4 @@
-"""Wait until the hub answers; if it does not in time, show the last lines of its units' journal.
+"""Wait until the hub answers; if it does not, show the last lines of its units' journal.
 
 Arguments: url, units, timeout (seconds).
 """
@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 LINES = 25
+RESTARTS = 3  # of a unit that ends on its own; it will do so again
 
 
 def answers(url):
@@ -21,14 +22,32 @@ def answers(url):
         return False
 
 
+def restarts(units):
+    """How often systemd has started each of some units again."""
+    try:
+        shown = subprocess.run(
+            ["systemctl", "show", "-p", "NRestarts", "--value", *units],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).stdout.split()
+    except OSError:
+        shown = []
+    return [int(count) for count in shown]
+
+
 def wait(url, units, timeout):
-    """Whether it is there in time."""
+    """Wait for a page; None when it is there, else why it will not come."""
     deadline = time.monotonic() + timeout
+    before = restarts(units)
     while not answers(url):
+        for unit, now, then in zip(units, restarts(units), before, strict=False):
+            if now - then >= RESTARTS:
+                return f"{unit} ends whenever it is started, and {url} does not answer."
         if time.monotonic() > deadline:
-            return False
+            return f"{url} did not answer within {timeout} s."
         time.sleep(0.25)
-    return True
+    return None
 
 
 def journal(unit):
@@ -44,7 +63,8 @@ def journal(unit):
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
-    if not wait(**arguments):
+    problem = wait(**arguments)
+    if problem:
         for unit in arguments["units"]:
             print(f"--- {unit}, last lines of its journal:\n{journal(unit)}", file=sys.stderr)
-        sys.exit(f"{arguments['url']} did not answer within {arguments['timeout']} s.")
+        sys.exit(problem)
