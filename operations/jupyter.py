@@ -61,8 +61,9 @@ def kernelspecs(box: Box) -> Commands:
 def is_built(environment: Environment, box: Box, offer: Offer | None) -> bool:
     """Whether an environment is at its declared release and brings a kernel."""
     release = environment.release_id(box.conda.channels)
-    prefix = layout.conda_release(box.conda.root, environment.name, release)
-    return offer is not None and offer["prefix"] == prefix and bool(offer["specs"])
+    # The prefix is a real path, and conda's root may be a link.
+    end = layout.conda_release("", environment.name, release)
+    return offer is not None and offer["prefix"].endswith(end) and bool(offer["specs"])
 
 
 def ours(spec: Kernelspec | None) -> bool:

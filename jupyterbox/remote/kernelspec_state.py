@@ -47,12 +47,8 @@ def specs(directory):
 def state(kernels, conda_root, environments):
     """What is published, and what the environments bring."""
     offered = {}
-    real_root = os.path.realpath(conda_root)
     for name in environments:
-        # The release's own path below the root, which may itself be a link to a larger disk: what
-        # conda installed there speaks of the root as it is declared.
-        real = os.path.realpath(Path(conda_root, "envs", name))
-        prefix = Path(conda_root, os.path.relpath(real, real_root))
+        prefix = Path(os.path.realpath(Path(conda_root, "envs", name)))
         found = specs(prefix / "share/jupyter/kernels")
         offered[name] = {
             "prefix": str(prefix),

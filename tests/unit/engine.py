@@ -28,6 +28,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from jupyterbox.program import PROGRAMS, program
 
 RECORDED = Path(__file__).parents[1] / "recorded"
+PYTHON = program("fetch").bits[0]
 SOURCES = {program(path.stem).bits[3].obj: path.stem for path in PROGRAMS.glob("*.py")}
 
 Says = Mapping[Any, Any]
@@ -139,8 +140,8 @@ def show(command: Any) -> Shown:
     words = shlex.split(text) if " -I -c " in text else []
     if "-I" in words and words[(at := words.index("-I")) + 2] in SOURCES:
         name, python = SOURCES[words[at + 2]], words[at - 1]
-        called = name if python == "python3" else f"{python} {name}"
-        optional = "if there is a python3: " if words[0] == "command" else ""
+        called = name if python == PYTHON else f"{python} {name}"
+        optional = "if there is a python3: " if at > 1 else ""
         rest = [" ".join(words[at + 4 :])] if words[at + 4 :] else []
         return (f"{optional}{called}", json.loads(words[at + 3]), *rest)
     if command.connector_arguments:

@@ -243,6 +243,14 @@ def test_an_environment_that_is_not_at_its_release_is_not_published(
     assert publishing(box(), offered) == ["echo 'no kernel to publish in: python3.' >&2; exit 1"]
 
 
+def test_a_root_behind_a_link_is_the_same_release() -> None:
+    there = offer(PYTHON3, python3=SPEC)
+    there["prefix"] = there["prefix"].replace("/opt/conda", "/disk/conda")
+    [(name, arguments)] = publishing(box(), {"python3": there})
+    assert name == "publish_kernelspec"
+    assert arguments["spec"]["env"]["CONDA_PREFIX"].startswith("/disk/conda/")
+
+
 def test_the_layer_is_this_operation() -> None:
     there = state("jupyter/state-deployed")
     assert deployed(jupyter.publish, DEPLOYED, says=programs(kernelspec_state=there)) == {
