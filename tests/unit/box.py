@@ -6,38 +6,38 @@ import hashlib
 import json
 from typing import Any
 
-from jupyterbox.settings import Box, Conda, Environment, Hub, Installer, User
+from jupyterbox.settings import Box, Conda, Installer, User
 from operations.hub import proxy_digest, release_id, rendered
 from tests.unit.engine import first_line, programs, recorded
 
-HUB = Hub(address="127.0.0.1", port=20037, proxy_api_port=20038, hub_port=20039)
-PYTHON3 = Environment(
-    name="python3", title="Python 3.11 (default)", conda=["python=3.11", "ipykernel", "pip"]
-)
-ANACONDA3 = Environment(
-    name="anaconda3", title="Anaconda3 full", conda=["python=3.11", "pip", "anaconda"]
-)
+DECLARED = json.loads(recorded("deployed"))
 INSTALLER = Installer(url="https://example.org/Miniforge3.sh", sha256="5" * 64)
 CONDA = Conda(installers={"amd64": INSTALLER})
-DEPLOYED = Box(hub=HUB, conda=CONDA, environments=[PYTHON3, ANACONDA3], users=[User(name="demo")])
+DEPLOYED = Box(**DECLARED, conda=CONDA, users=[User(name="demo")])
+HUB = DEPLOYED.hub
+PYTHON3, ANACONDA3 = DEPLOYED.environments
 
 PYTHON3_ID = PYTHON3.release_id(["conda-forge"])
 ANACONDA3_ID = ANACONDA3.release_id(["conda-forge"])
 HUB_ID = release_id(HUB, "3.13")
 
-# Ids are hashes of what is declared, and of how it is built: what was recorded had those of then.
-THEN_AND_NOW = {
-    "7bb3d010b383": PYTHON3_ID,
-    "be6d05855f56": ANACONDA3_ID,
-    "8967801b5107": HUB_ID,
-    "0e0eabbbc369": proxy_digest(HUB),
-}
+
+def then_and_now() -> dict[str, str]:
+    """Ids are hashes of what is declared and of how it is built: the recorded, and those of now."""
+    hub = json.loads(recorded("hub/state-deployed"))
+    environments = json.loads(recorded("conda/state-deployed"))["environments"]
+    return {
+        hub["current"]: HUB_ID,
+        hub["releases"][hub["current"]]["proxy"]: proxy_digest(HUB),
+        environments["python3"]["current"]: PYTHON3_ID,
+        environments["anaconda3"]["current"]: ANACONDA3_ID,
+    }
 
 
 def said(recording: str) -> str:
     """What the deployed box said, with the ids of now."""
     text = recorded(recording)
-    for then, now in THEN_AND_NOW.items():
+    for then, now in then_and_now().items():
         text = text.replace(then, now)
     return text
 
@@ -59,7 +59,7 @@ BARE = {"conda_state": "conda/state-bare", "hub_state": "hub/state-bare"}
 
 
 def bare(
-    system: str = "trixie", access: str = "root", urls: dict[str, str] | None = None
+    system: str = "trixie", access: str = "root-trixie", urls: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """What a bare box says."""
     return {
@@ -68,7 +68,7 @@ def bare(
         **{first_line(name): recorded(recording) for name, recording in BARE.items()},
         **programs(check_urls=urls or {}),
         "dpkg-query": recorded(f"packages/missing-{system}"),
-        "indextargets": recorded("packages/repositories-trixie"),
+        "indextargets": recorded(f"packages/repositories-{system}"),
         "command -v sqv": "yes",
     }
 

@@ -36,14 +36,14 @@ def there(**environments: dict[str, Any]) -> Any:
     """A conda with these environments."""
     complete: dict[str, Any] = {"current": None, "plain": False, "complete": []}
     found = {name: {**complete, **environment} for name, environment in environments.items()}
-    return {"installed": True, "environments": found}
+    return {"installed": True, "owned": True, "environments": found}
 
 
 def switch(name: str, release: str, root: str = "/opt/conda") -> str:
-    link = f"{root}/envs/{name}"
+    link, new = f"{root}/envs/{name}", f"{root}/envs/.{name}.new"
     return (
-        f"umask 022 && mkdir -p {root}/envs && ln -sfn ../releases/{name}/{release} {link}.new "
-        f"&& mv -T {link}.new {link}"
+        f"umask 022 && mkdir -p {root}/envs && ln -sfn ../releases/{name}/{release} {new} "
+        f"&& mv -T {new} {link}"
     )
 
 
@@ -61,11 +61,11 @@ def test_conda_as_a_deployed_box_has_it() -> None:
 
 @pytest.mark.parametrize("said", [{}, {first_line("conda_state"): recorded("conda/state-bare")}])
 def test_a_bare_box_has_no_conda(said: dict[Any, Any]) -> None:
-    assert fact(CondaReleases, said) == {"installed": False, "environments": {}}
+    assert fact(CondaReleases, said) == {"installed": False, "owned": True, "environments": {}}
 
 
 def test_garbage_is_refused() -> None:
-    with pytest.raises(FactProcessError, match="no environments in the answer"):
+    with pytest.raises(FactProcessError, match="no environments, owned in the answer"):
         CondaReleases().process(['{"installed": true}'])
 
 
@@ -75,7 +75,7 @@ def test_garbage_is_refused() -> None:
 def test_conda_is_installed_by_its_checked_installer() -> None:
     assert run(conda.installed, box=DEPLOYED, says=says()) == [
         ("fetch", {"url": INSTALLER.url, "sha256": INSTALLER.sha256, "path": STAGED, "ca": ""}),
-        f"umask 022 && mkdir -p /opt/conda && touch {MARKER}",
+        f"umask 022 && mkdir -p /opt/conda && touch {MARKER} && chmod 600 {MARKER}",
         "umask 022; echo 'installing conda'; "
         f"flock {MARKER} bash {STAGED} -b -u -p /opt/conda > /dev/null",
         f"rm -rf {MARKER} /var/cache/jupyterbox",
@@ -261,7 +261,7 @@ KEY = "https://repo.anaconda.com/pkgs/misc/gpgkeys/anaconda.asc"
 
 def test_the_vendors_repository_is_trusted_for_its_own_packages_alone() -> None:
     box = Box(conda=Conda(source="apt"))
-    done = deployed(conda.install, box, says={**says(), "dpkg-query": "gpg"})
+    done = deployed(conda.install, box, says={**says(), "dpkg-query": "gpg\nconda"})
     names = [name.removeprefix("Conda | ") for name in done]
     assert names[:4] == [
         "Install what fetches and reads a key",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from pyinfra.api.exceptions import FactProcessError
 from facts.hub import Hub as HubFact
 from facts.hub import HubHealth
 from jupyterbox import layout
+from jupyterbox.program import SYSTEM_PYTHON
 from jupyterbox.settings import REPOSITORY, Box, Hub, Mirrors
 from operations import hub
 from tests.unit.box import DEPLOYED, HUB, HUB_ID, hub_state
@@ -36,8 +36,8 @@ from tests.unit.engine import (
 PROXY, SERVER = "jupyterhub-proxy.service", "jupyterhub.service"
 BARE = {first_line("hub_state"): recorded("hub/state-bare")}
 SWITCH = (
-    "umask 022 && mkdir -p /opt/jupyterhub && ln -sfn releases/{id} /opt/jupyterhub/current.new "
-    "&& mv -T /opt/jupyterhub/current.new /opt/jupyterhub/current"
+    "umask 022 && mkdir -p /opt/jupyterhub && ln -sfn releases/{id} /opt/jupyterhub/.current.new "
+    "&& mv -T /opt/jupyterhub/.current.new /opt/jupyterhub/current"
 )
 
 
@@ -76,12 +76,10 @@ def test_garbage_is_refused() -> None:
         HubFact().process(['{"python": "3.13"}'])
 
 
-def asked(url: str, path: str = os.environ["PATH"]) -> bool:
+def asked(url: str, python: str = SYSTEM_PYTHON) -> bool:
     """What the question for the hub's health finds out on this machine."""
-    command = HubHealth().command(url).get_raw_value()
-    done = subprocess.run(
-        ["/bin/sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True
-    )
+    command = HubHealth().command(url).get_raw_value().replace(SYSTEM_PYTHON, python)
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return HubHealth().process(done.stdout.splitlines())
 
@@ -91,7 +89,7 @@ def test_the_hub_is_healthy_when_its_page_answers(server: Server, dead_url: str)
     assert asked(f"{server.url}/hub/health") is True
     assert asked(f"{server.url}/broken") is False
     assert asked(f"{dead_url}/hub/health") is False
-    assert asked(f"{server.url}/hub/health", path="/nowhere") is False
+    assert asked(f"{server.url}/hub/health", python="/nowhere/python3") is False
 
 
 def test_a_box_that_says_nothing_is_not_healthy() -> None:
@@ -249,7 +247,7 @@ WRITE = [
     ("put", STAGED, hub.rendered(DEPLOYED)[layout.CONFIG]),
     (
         "/opt/jupyterhub/current/bin/python load_config",
-        {"path": STAGED, "known_as": layout.CONFIG},
+        {"path": STAGED, "known_as": layout.CONFIG, "unit": SERVER},
         f"|| {{ rm {STAGED}; exit 1; }}",
     ),
     f"chmod 600 {STAGED} && cp -p {STAGED} {layout.CONFIG}.new && rm {STAGED} "
@@ -560,7 +558,11 @@ def test_the_service_is_its_files_then_its_units() -> None:
         assert f"chmod 644 {path}" in written
     for path in (layout.STATE, layout.CONFIG_D):
         name = "Keep the hub's state to root" if path == layout.STATE else names[2]
-        assert done[f"Hub service | {name}"] == [f"mkdir -p {path}", f"chmod 700 {path}"]
+        assert done[f"Hub service | {name}"] == [
+            f"mkdir -p {path}",
+            f"chmod 700 {path}",
+            f"chown root:root {path}",
+        ]
 
 
 # --- health ---
@@ -580,7 +582,7 @@ def test_where_the_hub_answers_as_seen_from_the_box(settings: Hub, address: str)
 
 
 def test_a_hub_that_answers_is_not_waited_for() -> None:
-    assert run(hub.healthy, box=DEPLOYED, says={"20037/hub/health": "yes"}) == []
+    assert run(hub.healthy, box=DEPLOYED, says={f"{HUB.port}/hub/health": "yes"}) == []
 
 
 def test_a_hub_that_does_not_answer_yet_is_waited_for() -> None:
@@ -588,7 +590,7 @@ def test_a_hub_that_does_not_answer_yet_is_waited_for() -> None:
         (
             "wait_for_hub",
             {
-                "url": "http://127.0.0.1:20037/hub/health",
+                "url": f"http://127.0.0.1:{HUB.port}/hub/health",
                 "units": [SERVER, PROXY],
                 "timeout": hub.HEALTH_TIMEOUT,
             },

@@ -19,6 +19,7 @@ def test_root_and_nobody_as_this_machine_has_them() -> None:
         "uid": 0,
         "shell": pwd.getpwnam("root").pw_shell,
         "home": "/root",
+        "has_home": os.path.isdir("/root"),
         "groups": sorted(grp.getgrgid(gid).gr_name for gid in os.getgrouplist("root", 0)),
         "password": False,
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.unit.remote import answered
 
@@ -37,7 +40,11 @@ def install(root: Path) -> None:
 
 def test_a_root_that_is_not_there(tmp_path: Path) -> None:
     nowhere = tmp_path / "conda"
-    assert answered("conda_state", root=str(nowhere)) == {"installed": False, "environments": {}}
+    assert answered("conda_state", root=str(nowhere)) == {
+        "installed": False,
+        "owned": True,
+        "environments": {},
+    }
 
 
 def test_half_a_conda_is_none(tmp_path: Path) -> None:
@@ -94,3 +101,18 @@ def test_a_root_behind_a_link_is_the_same(tmp_path: Path) -> None:
     link(real, "python3", "../releases/python3/aaa")
     (tmp_path / "conda").symlink_to(real)
     assert environments(tmp_path / "conda")["python3"]["current"] == "aaa"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that nobody else can change")
+@pytest.mark.parametrize("path", [".", "bin", "bin/conda"])
+def test_a_conda_that_others_can_change_is_not_roots(tmp_path: Path, path: str) -> None:
+    install(tmp_path)
+    for place in (tmp_path, tmp_path / "bin", tmp_path / "bin/conda"):
+        place.chmod(0o755)
+    assert answered("conda_state", root=str(tmp_path))["owned"] is True
+
+    (tmp_path / path).chmod(0o775)
+    assert answered("conda_state", root=str(tmp_path))["owned"] is False
+    (tmp_path / path).chmod(0o755)
+    os.chown(tmp_path / path, 65534, -1)
+    assert answered("conda_state", root=str(tmp_path))["owned"] is False

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,22 @@ def hub(tmp_path: Path) -> Hub:
 
 
 @pytest.fixture
-def running() -> Iterator[int]:
-    """A process that stands for the hub's."""
-    process = subprocess.Popen(["sleep", "600"])
-    yield process.pid
-    process.kill()
-    process.wait()
+def start() -> Iterator[Callable[[], int]]:
+    """Start a process that stands for the hub's; what is written then is newer than it."""
+    processes = []
+
+    def started() -> int:
+        process = subprocess.Popen(["sleep", "600"])
+        processes.append(process)
+        began = hub_state.started_at(process.pid)
+        while time.time() < began + 0.1:
+            time.sleep(0.01)
+        return process.pid
+
+    yield started
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 NOTHING: dict[str, Any] = {
@@ -153,8 +163,8 @@ def test_a_secret_that_others_may_read_is_none(hub: Hub) -> None:
 # --- units ---
 
 
-def test_a_unit_as_systemctl_shows_it(hub: Hub, running: int) -> None:
-    hub.runs_as(running)
+def test_a_unit_as_systemctl_shows_it(hub: Hub, start: Callable[[], int]) -> None:
+    hub.runs_as(start())
     assert hub.unit == {
         "exists": True,
         "enabled": True,
@@ -172,47 +182,42 @@ def test_a_changed_unit_file_wants_a_reload(hub: Hub) -> None:
     assert hub.unit["reload"] is True
 
 
-def test_what_is_newer_than_the_process_was_not_read(hub: Hub, running: int) -> None:
+def test_what_is_newer_than_the_process_was_not_read(hub: Hub, start: Callable[[], int]) -> None:
     hub.unit_file.touch()
     hub.drop_ins.mkdir()
-    for path in (hub.unit_file, hub.drop_ins):
-        os.utime(path, (1_000, 1_000))
-    hub.runs_as(running)
+    hub.runs_as(start())
     assert hub.unit["newer"] == []
 
+    # Its time of change is brought along from elsewhere.
     (hub.drop_ins / "mine.conf").touch()
-    later = time.time() + 60
-    os.utime(hub.drop_ins, (1_000, 1_000))
-    os.utime(hub.drop_ins / "mine.conf", (later, later))
+    os.utime(hub.drop_ins / "mine.conf", (1_000, 1_000))
     assert hub.unit["newer"] == [str(hub.drop_ins)]
 
-    os.utime(hub.unit_file, (later, later))
+    hub.unit_file.write_text("[Unit]")
     assert hub.unit["newer"] == [str(hub.unit_file), str(hub.drop_ins)]
 
+    hub.runs_as(start())
+    assert hub.unit["newer"] == []
 
-def test_a_link_is_as_new_as_itself(hub: Hub, running: int, tmp_path: Path) -> None:
-    old = tmp_path / "old"
-    old.touch()
-    os.utime(old, (1_000, 1_000))
-    hub.unit_file.symlink_to(old)
-    later = time.time() + 60
-    os.utime(hub.unit_file, (later, later), follow_symlinks=False)
-    hub.runs_as(running)
+
+def test_a_link_is_as_new_as_itself(hub: Hub, start: Callable[[], int], tmp_path: Path) -> None:
+    (tmp_path / "old").touch()
+    hub.runs_as(start())
+    hub.unit_file.symlink_to(tmp_path / "old")
     assert hub.unit["newer"] == [str(hub.unit_file)]
 
 
 def test_what_does_not_run_has_nothing_unread(hub: Hub) -> None:
     hub.unit_file.touch()
-    later = time.time() + 60
-    os.utime(hub.unit_file, (later, later))
     hub.systemctl(recorded("hub/systemctl-stopped"))
     assert hub.unit["newer"] == []
 
 
-def test_a_process_is_known_by_its_start(running: int) -> None:
-    now = time.time()
-    started = hub_state.started_at(running)
-    assert now - 60 < started <= now + 0.05
+def test_a_process_is_known_by_its_start(start: Callable[[], int]) -> None:
+    before = time.time()
+    started = hub_state.started_at(start())
+    # To a hundredth of a second, rounded down.
+    assert before - 0.02 < started < time.time()
     assert hub_state.started_at(0) is None
 
 

@@ -42,11 +42,12 @@ HASH = "0" * 64
 PYTHON3 = {"name": "python3", "conda": ["python"]}
 
 URL = "a URL begins with http://HOST, https://HOST or file:///, and has no spaces or quotes"
-CREDENTIALS = "a URL carries no user and password; give them in the box's ~/.netrc"
+CREDENTIALS = "a URL carries no user and password"
 CHANNEL = "a channel is a name (letters, digits and . _ - /) or a URL"
 PACKAGE = "a package begins with its name, not with - or space"
 SYSTEM_PACKAGE = "a package of the system is a name, or name=version"
 ACCOUNT = "a name has lower-case letters, digits, _ and -, and begins with a letter or _"
+SITE_NAME = "a name of a user or group has no : and no / in it"
 PATH = "a path begins with / and has letters, digits and . _ + - between them"
 ENVIRONMENT = (
     "an environment has a name, not a path: lower-case letters, digits and . _ -, and it begins "
@@ -162,10 +163,10 @@ def test_a_wrong_value_is_one_sentence_with_setting_value_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("model", "settings", "sentence"),
     [
-        (Hub, {"allowed_users": ["ada", "A b"]}, f"Hub.allowed_users.1 is 'A b': {ACCOUNT}."),
-        (Hub, {"allowed_groups": ["x;y"]}, f"Hub.allowed_groups.0 is 'x;y': {ACCOUNT}."),
-        (Hub, {"admins": [""]}, f"Hub.admins.0 is '': {ACCOUNT}."),
-        (Hub, {"admin_groups": ["a\n"]}, f"Hub.admin_groups.0 is 'a\\n': {ACCOUNT}."),
+        (Hub, {"allowed_users": ["ada", "a:b"]}, f"Hub.allowed_users.1 is 'a:b': {SITE_NAME}."),
+        (Hub, {"allowed_groups": ["x/y"]}, f"Hub.allowed_groups.0 is 'x/y': {SITE_NAME}."),
+        (Hub, {"admins": [""]}, f"Hub.admins.0 is '': {SITE_NAME}."),
+        (Hub, {"admin_groups": ["a\n"]}, f"Hub.admin_groups.0 is 'a\\n': {SITE_NAME}."),
         (Conda, {"channels": ["--help"]}, f"Conda.channels.0 is '--help': {CHANNEL}."),
         (Conda, {"channels": ["a # b"]}, f"Conda.channels.0 is 'a # b': {CHANNEL}."),
         (Conda, {"channels": ["a://b"]}, f"Conda.channels.0 is 'a://b': {URL}."),
@@ -314,7 +315,7 @@ def test_several_wrong_values_are_a_sentence_each() -> None:
     ("model", "settings"),
     [
         (Hub, {"address": "::", "port": 443, "base_url": "/a/b-c/", "default_url": "/tree"}),
-        (Hub, {"allowed_users": ["ada", "_x", "b-1"], "minimum_uid": 500}),
+        (Hub, {"allowed_users": ["ada", "Ada.L@EXAMPLE.ORG"], "admin_groups": ["domain admins"]}),
         (Hub, {"extra_config": "c.Spawner.mem_limit = '2G'"}),
         (Mirrors, {"apt": "http://[2001:db8::1]:80/debian", "python": "file:///srv/simple"}),
         (Mirrors, {"conda": "https://example.org/t/(x)$,;=&?a=b#c%20"}),
@@ -660,6 +661,11 @@ SECRET = "$6$salt$geheim"
             f"Mirrors.python is 'https://***@example.org/simple': {URL}.",
         ),
         (
+            Environment,
+            {"name": "x", "conda": ["a"], "pip": ["x @ https://ada:geheim@example.org/x.whl"]},
+            f"Environment.pip.0 is 'x @ https://***@example.org/x.whl': {CREDENTIALS}.",
+        ),
+        (
             Conda,
             {"channels": ["https://ada:geheim@example.org/c"]},
             f"Conda.channels.0 is 'https://***@example.org/c': {CREDENTIALS}.",
@@ -678,6 +684,12 @@ def test_no_repr_and_no_json_has_a_secret() -> None:
     for shown in (repr(box), str(box), repr(box.users), json.dumps(box.to_json())):
         assert "geheim" not in shown
         assert "ada" in shown
+
+
+def test_no_json_has_what_an_operator_configures() -> None:
+    box = Box(hub=Hub(extra_config="c.OAuthenticator.client_secret = 'geheim'"))
+    assert box.to_json()["hub"]["extra_config"] == "**********"
+    assert Box().to_json()["hub"]["extra_config"] == ""
 
 
 # --- garbage ---

@@ -17,6 +17,7 @@ ADA = {
     "uid": 1000,
     "shell": "/bin/bash",
     "home": "/home/ada",
+    "has_home": True,
     "groups": ["ada", "lab"],
     "password": True,
 }
@@ -41,6 +42,7 @@ def test_accounts_as_a_box_says() -> None:
         "uid": 1000,
         "shell": "/bin/bash",
         "home": "/home/ops",
+        "has_home": True,
         "groups": ["ops", "sudo"],
         "password": False,
     }
@@ -70,13 +72,16 @@ def test_a_new_account_has_everything_at_once() -> None:
         password_hash=SecretStr("$6$a$b"),
     )
     assert accounts([ada]) == [
-        "useradd --create-home --uid 1234 --shell /bin/zsh --groups lab,docker ada",
+        "useradd --create-home --key HOME_MODE=0700 --uid 1234 --shell /bin/zsh "
+        "--groups lab,docker ada",
         ("chpasswd --encrypted", {"_stdin": "ada:$6$a$b"}),
     ]
 
 
 def test_a_new_account_has_bash_and_no_password_by_default() -> None:
-    assert accounts([User(name="ada")]) == ["useradd --create-home --shell /bin/bash ada"]
+    assert accounts([User(name="ada")]) == [
+        "useradd --create-home --key HOME_MODE=0700 --shell /bin/bash ada"
+    ]
 
 
 def test_a_password_hash_stands_in_no_command() -> None:
@@ -93,7 +98,7 @@ def test_groups_are_made_before_the_accounts_that_are_in_them() -> None:
     ) == [
         "groupadd --gid 300 lab",
         "groupadd x",
-        "useradd --create-home --shell /bin/bash --groups lab ada",
+        "useradd --create-home --key HOME_MODE=0700 --shell /bin/bash --groups lab ada",
     ]
 
 
@@ -124,6 +129,20 @@ def test_an_account_gets_another_shell_only_when_one_is_declared() -> None:
     ]
 
 
+def test_an_account_that_has_the_name_of_a_group_gets_it_for_its_own() -> None:
+    # useradd would refuse to make another.
+    assert accounts([User(name="ada")], [Group(name="ada")]) == [
+        "groupadd ada",
+        "useradd --create-home --key HOME_MODE=0700 --gid ada --shell /bin/bash ada",
+    ]
+
+
+def test_a_home_that_is_not_there_is_made() -> None:
+    assert accounts([User(name="ada")], ada={**ADA, "has_home": False}) == [
+        "mkhomedir_helper ada 0077"
+    ]
+
+
 def test_an_account_without_a_password_gets_its_first() -> None:
     ada = User(name="ada", password_hash=SecretStr("$6$a$b"))
     assert accounts([ada], ada={**ADA, "password": False}) == [
@@ -136,9 +155,9 @@ def test_an_account_without_a_password_gets_its_first() -> None:
     [
         (
             {"users": [User(name="ada", uid=1001)], "groups": []},
-            "account ada has uid 1000, not 1001",
+            "account ada has uid 1000, not 1001.",
         ),
-        ({"users": [], "groups": [Group(name="lab", gid=8)]}, "group lab has gid 7, not 8"),
+        ({"users": [], "groups": [Group(name="lab", gid=8)]}, "group lab has gid 7, not 8."),
     ],
 )
 def test_another_id_would_give_files_away(declared: dict[str, Any], says: str) -> None:
