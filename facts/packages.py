@@ -55,9 +55,11 @@ class AptRepositories(FactBase[list[str]]):
     """
 
     def command(self) -> str:
+        # It would write down what it has read.
+        no_cache = "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
         return (
             # A box that never ran `apt-get update` has no Release files to read.
-            ". /etc/os-release; apt-get indextargets --no-release-info --format "
+            f". /etc/os-release; apt-get {no_cache} indextargets --no-release-info --format "
             "'$(REPO_URI)dists/$(RELEASE)/Release $(RELEASE) $(COMPONENT)' 'Created-By: Packages' "
             '| sed -n "s/ $VERSION_CODENAME main$//p" | sort -u'
         )
