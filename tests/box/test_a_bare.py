@@ -159,6 +159,7 @@ def test_every_problem_is_in_one_list_with_its_cure_and_nothing_is_touched(
     with impossible(bare):
         dry = problems(bare.pyinfra("--dry", "deploy.py", settings=settings))
         real = problems(bare.pyinfra("-y", "deploy.py", settings=settings, user="ops"))
+        squatter = bare.main_pid("squatter")
         settings["allow_any_os"] = True
         tolerant = problems(bare.pyinfra("--dry", "deploy.py", settings=settings))
     needed = re.compile(r"/opt has 8 MB free, and ([0-9]{4}) MB are needed: make room\.")
@@ -169,7 +170,8 @@ def test_every_problem_is_in_one_list_with_its_cure_and_nothing_is_touched(
         "anyway, set allow_any_os=True.",
         "process 1 is runit: the hub needs systemd.",
         space[0],
-        f"port {port} is taken by python3: stop it, or choose another with Hub(port=...).",
+        f"port {port} is taken by python3 (process {squatter}): stop it, or choose another with "
+        "Hub(port=...).",
         "/opt/conda/envs/anaconda3 was made by hand and holds what nobody declared: move it away, "
         "or give the environment of the settings another name.",
         f"{channel}/noarch/repodata.json does not answer from the box (404 File not found): see "
