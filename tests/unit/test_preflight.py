@@ -539,13 +539,14 @@ def test_a_deployed_box_tries_nothing() -> None:
     assert asked(DEPLOYED, converged()) == []
 
 
-def test_a_new_environment_tries_what_it_needs_alone() -> None:
-    new = Environment(name="new", conda=["a"], pip=["six"])
+@pytest.mark.parametrize(
+    ("pip", "urls"), [([], []), (["six"], ["https://pypi.org/simple/"])], ids=["conda", "pip"]
+)
+def test_a_new_environment_tries_what_it_needs_alone(pip: list[str], urls: list[str]) -> None:
+    new = Environment(name="new", conda=["a"], pip=pip)
     box = DEPLOYED.model_copy(update={"environments": [*DEPLOYED.environments, new]})
-    assert asked(box, converged()) == [
-        "https://conda.anaconda.org/conda-forge/noarch/repodata.json",
-        "https://pypi.org/simple/",
-    ]
+    channel = "https://conda.anaconda.org/conda-forge/noarch/repodata.json"
+    assert asked(box, converged()) == [channel, *urls]
 
 
 def test_what_does_not_answer_is_named_with_its_setting() -> None:

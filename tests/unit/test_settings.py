@@ -328,6 +328,7 @@ def test_several_wrong_values_are_a_sentence_each() -> None:
         ),
         (User, {"name": "ada", "password_hash": "$y$j9T$salt$hash", "shell": "/bin/zsh"}),
         (Box, {"packages": ["g++", "libc6:amd64", "curl=8.14.1-2+deb13u2~x"]}),
+        (Box, {"environments": [Environment(name="python3", conda=["a"])]}),
     ],
 )
 def test_what_is_allowed_is_taken_as_it_is(model: type[Setting], settings: dict[str, Any]) -> None:
@@ -474,6 +475,14 @@ def test_an_environment_file_that_says_something_else_is_refused(
     path.write_bytes(text.encode(errors="surrogateescape"))
     assert refusal(Environment, {"name": "x", "file": path}) == (
         f"Environment: file {str(path)!r}: {says}."
+    )
+
+
+def test_variables_beside_an_environment_file_are_checked_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "environment.yml"
+    path.write_text(ENVIRONMENT_FILE)
+    assert refusal(Environment, {"name": "x", "file": path, "variables": ["A"]}) == (
+        "Environment.variables: Input should be a valid dictionary."
     )
 
 
