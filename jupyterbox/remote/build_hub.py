@@ -82,6 +82,14 @@ def replace_by_link(path, target):
     path.symlink_to(target)
 
 
+def quieten(prefix):
+    """Keep the lab from asking each user about news, and about updates that only root can make."""
+    overrides = Path(prefix, "share/jupyter/lab/settings/overrides.json")
+    notification = {"fetchNews": "false", "checkForUpdates": False}
+    overrides.parent.mkdir(parents=True, exist_ok=True)
+    overrides.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": notification}))
+
+
 def check(prefix):
     """Refuse a release whose parts do not fit or do not start."""
     uv = [f"{prefix}/bin/uv", "--no-config", "--quiet", "pip", "check"]
@@ -114,6 +122,7 @@ def fill(prefix, lock, kernels, python_index, npm, about):
     replace_by_link(
         Path(prefix, "share/jupyter/kernels"), os.path.relpath(kernels, f"{prefix}/share/jupyter")
     )
+    quieten(prefix)
     check(prefix)
     python = ".".join(map(str, sys.version_info[:3]))
     record(prefix, {**about, "python": python, "packages": packages(prefix)})

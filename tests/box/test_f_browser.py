@@ -44,13 +44,7 @@ interact(lambda radius: print(f"a circle of {np.pi * radius**2:.2f}"), radius=(0
 @pytest.fixture
 def page(box: Operator) -> Iterator[Page]:
     """A browser's page, and the account `demo` as nobody has used it."""
-    # JupyterLab asks everybody once whether they want news of the project.
-    settings = "/home/demo/.jupyter/lab/user-settings/@jupyterlab/apputils-extension"
-    box.sh(
-        "rm -rf /home/demo/.jupyter/lab/workspaces /home/demo/*.ipynb; "
-        f"runuser -u demo -- mkdir -p {settings} && "
-        f"""echo '{{"fetchNews": "false"}}' > {settings}/notification.jupyterlab-settings"""
-    )
+    box.sh("rm -rf /home/demo/.jupyter /home/demo/*.ipynb")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
@@ -99,4 +93,6 @@ def test_a_person_logs_in_sees_both_kernels_and_runs_cells(box: Operator, page: 
     # A slider comes out of the kernel's ipywidgets and is drawn by the hub's.
     expect(outputs(notebook, 2).locator(".widget-slider").first).to_be_visible()
     expect(outputs(notebook, 2).get_by_text("a circle of 78.54")).to_be_visible()
+    # Nobody was asked whether they want news of the project.
+    expect(page.locator(".Toastify__toast")).to_have_count(0)
     picture(page, "lab")
