@@ -8,7 +8,7 @@ import pwd
 
 import pytest
 
-from tests.unit.remote import call, module
+from tests.unit.remote import answered, call, module
 
 accounts = module("accounts")
 
@@ -79,3 +79,11 @@ def test_without_root_it_says_so() -> None:
     assert done.stderr == (
         "the accounts' passwords can only be read by root: run this fact with _sudo=true.\n"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="passwords are root's to read")
+def test_what_is_asked_for_is_answered() -> None:
+    found = answered("accounts", users=["root", "no-such-account"], groups=["no-such-group"])
+    assert found["users"]["root"]["uid"] == 0
+    assert found["users"]["no-such-account"] is None
+    assert found["groups"] == {"no-such-group": None}
