@@ -51,13 +51,15 @@ class AptRepositories(FactBase[list[str]]):
     ```
 
     Others, whose failing apt forgives, are left out: theirs is another component than `main`, or
-    another suite than the system's.
+    another suite than the system's. Nothing comes back where apt has a proxy of its own: only
+    apt can say then whether they answer.
     """
 
     def command(self) -> str:
         # It would write down what it has read.
         no_cache = "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
         return (
+            '[ -z "$(apt-config shell proxy Acquire::http::Proxy)" ] || exit 0; '
             # A box that never ran `apt-get update` has no Release files to read.
             f". /etc/os-release; apt-get {no_cache} indextargets --no-release-info --format "
             "'$(REPO_URI)dists/$(RELEASE)/Release $(RELEASE) $(COMPONENT)' 'Created-By: Packages' "
