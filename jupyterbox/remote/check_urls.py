@@ -6,26 +6,14 @@ Arguments: urls, ca (PEM text of further authorities to trust).
 import http.client
 import json
 import os
-import ssl
 import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+from trust import trusting
+
 TIMEOUT = 10  # seconds
-
-
-def context(ca):
-    """Trust as after the deploy; on a box without any authorities yet, trust nobody's absence."""
-    trust = ssl.create_default_context()
-    if ca:
-        trust.load_verify_locations(cadata=ca)
-    if not os.path.exists(CA_BUNDLE):
-        # ca-certificates is about to be installed; whether the server answers is all we can ask.
-        trust.check_hostname = False
-        trust.verify_mode = ssl.CERT_NONE
-    return trust
 
 
 def problem(url, trust):
@@ -49,7 +37,7 @@ def problem(url, trust):
 
 def problems(urls, ca):
     """The URLs that do not answer, with the reasons; all are asked at once."""
-    trust = context(ca)
+    trust = trusting(ca)
     with ThreadPoolExecutor(16) as pool:
         found = zip(urls, pool.map(lambda url: problem(url, trust), urls), strict=True)
         return {url: reason for url, reason in found if reason}

@@ -48,10 +48,12 @@ def test_arguments_arrive_whatever_is_in_them(text: str) -> None:
 
 
 def test_a_program_is_run_by_an_isolated_python() -> None:
-    python, isolated, option, source, arguments = program("fetch", "/x/python", url="y").bits
+    python, isolated, option, source, arguments = program(
+        "make_secrets", "/x/python", names=["y"]
+    ).bits
     assert (python, isolated, option) == ("/x/python", "-I", "-c")
-    assert source.obj == (PROGRAMS / "fetch.py").read_text()
-    assert json.loads(arguments.obj) == {"url": "y"}
+    assert source.obj == (PROGRAMS / "make_secrets.py").read_text()
+    assert json.loads(arguments.obj) == {"names": ["y"]}
 
 
 def test_a_question_is_silent_on_a_box_without_python() -> None:

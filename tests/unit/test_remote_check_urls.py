@@ -13,6 +13,7 @@ from tests.unit.conftest import Authority, Server
 from tests.unit.remote import answered, module
 
 check_urls = module("check_urls")
+trust = module("trust")
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_nothing_to_ask() -> None:
 def test_an_unknown_authority_is_a_problem_until_it_is_declared(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_urls, "CA_BUNDLE", str(tmp_path))
+    monkeypatch.setattr(trust, "CA_BUNDLE", str(tmp_path))
     server.pages["/"] = (200, b"")
     url = f"{authority.url}/"
     found = check_urls.problems([url], "")
@@ -79,7 +80,7 @@ def test_an_unknown_authority_is_a_problem_until_it_is_declared(
 def test_a_box_without_authorities_asks_only_whether_somebody_answers(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_urls, "CA_BUNDLE", str(tmp_path / "no"))
+    monkeypatch.setattr(trust, "CA_BUNDLE", str(tmp_path / "no"))
     server.pages["/"] = (200, b"")
     urls = [f"{authority.url}/", f"{authority.url}/no"]
     assert check_urls.problems(urls, "") == {urls[1]: "404 Not Found"}

@@ -12,6 +12,7 @@ from tests.unit.conftest import Authority, Server
 from tests.unit.remote import call, module
 
 fetch = module("fetch")
+trust = module("trust")
 
 CONTENT = b"#!/bin/sh\n" + b"x" * 3_000_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -103,7 +104,7 @@ def test_an_unknown_authority_is_refused_and_a_declared_one_trusted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fetch, "CA_BUNDLE", str(tmp_path))
+    monkeypatch.setattr(trust, "CA_BUNDLE", str(tmp_path))
     server.pages["/x.sh"] = (200, CONTENT)
     with pytest.raises(SystemExit, match="certificate verify failed"):
         fetch.fetch(f"{authority.url}/x.sh", SHA256, str(staged), "")
@@ -119,7 +120,7 @@ def test_a_box_without_authorities_goes_by_the_hash(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fetch, "CA_BUNDLE", str(tmp_path / "no"))
+    monkeypatch.setattr(trust, "CA_BUNDLE", str(tmp_path / "no"))
     server.pages["/x.sh"] = (200, CONTENT)
     with pytest.raises(SystemExit, match="has sha256"):
         fetch.fetch(f"{authority.url}/x.sh", "0" * 64, str(staged), "")
