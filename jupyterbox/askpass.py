@@ -54,7 +54,8 @@ def make_program(host: Host, password: str, directory: str) -> str:
             # A run that was killed left its program there, with the password in it.
             f"&& find {quote(directory)} -name 'pyinfra-sudo-askpass-*' -mmin +60 -delete",
             f"&& file=$(mktemp {file})",
-            '&& cat > "$file" && chmod 700 "$file" && echo "$file"',
+            # sudo-rs, Ubuntu's since 25.10, wants the whole path.
+            '&& cat > "$file" && chmod 700 "$file" && realpath "$file"',
         ),
         # printf is a part of the shell, not a process with arguments of its own.
         _stdin=f"#!/bin/sh\nprintf '%s\\n' {quote(password)}",
