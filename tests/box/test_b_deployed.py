@@ -39,7 +39,10 @@ def test_a_second_deploy_changes_nothing_and_replaces_no_process(box: Operator) 
     assert box.sh(f"find / -xdev -cnewer /run/before {excluded}") == ""
 
 
-def test_both_sudo_accounts_and_root_find_the_box_unchanged_and_change_it(box: Operator) -> None:
+def test_both_sudo_accounts_and_root_find_the_box_unchanged_and_change_it(
+    restored: Operator,
+) -> None:
+    box = restored
     password = {"JUPYTERBOX_SUDO_PASSWORD": box.machine.opspw_password}
     settings = box.settings()
     before: list[str] = []

@@ -26,6 +26,7 @@ def look(box: Operator) -> str:
 @pytest.fixture
 def unharmed(box: Operator, ada: User) -> Iterator[Operator]:
     """The box for deploys that fail: ada's kernels and all else are as they were after them."""
+    box.deploy()
     with ada.kernel("python3") as kernel, ada.kernel("anaconda3") as other:
         for each in (kernel, other):
             each.execute("kept = 41")
