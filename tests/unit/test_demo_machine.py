@@ -24,9 +24,8 @@ def test_each_server_gets_a_port_of_its_own() -> None:
 
 def test_ports_that_are_promised_or_in_use_are_left_alone() -> None:
     first = choose_ports(taken=())
-    with socket.socket() as busy:
-        busy.bind(("127.0.0.1", first["hub"]))
-        busy.listen()
+    # As a server does it: a port that a closed connection still lingers on may be listened on.
+    with socket.create_server(("127.0.0.1", first["hub"])):
         chosen = choose_ports(taken={first["ssh"]})
     assert not {first["ssh"], first["hub"]} & set(chosen.values())
 
