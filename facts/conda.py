@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
+from typing_extensions import TypedDict
 
 from jupyterbox.program import answer, question
 
@@ -54,4 +53,4 @@ class CondaReleases(FactBase[CondaState]):
         return {"installed": False, "owned": True, "environments": {}}
 
     def process(self, output: list[str]) -> CondaState:
-        return answer(output, like=self.default())
+        return answer(output, CondaState)

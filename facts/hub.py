@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
+from typing_extensions import TypedDict
 
 from jupyterbox import layout
 from jupyterbox.program import answer, question
@@ -74,7 +73,7 @@ class Hub(FactBase[HubState]):
         }
 
     def process(self, output: list[str]) -> HubState:
-        return answer(output, like=self.default())
+        return answer(output, HubState)
 
 
 class HubHealth(FactBase[bool]):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
+from typing_extensions import TypedDict
 
 from jupyterbox import layout
 from jupyterbox.program import answer, question
@@ -28,7 +29,7 @@ class KernelspecState(TypedDict):
     offered: dict[str, Offer]
 
 
-class Kernelspecs(FactBase[KernelspecState]):
+class PublishedKernelspecs(FactBase[KernelspecState]):
     """Published kernelspecs, and what the current releases of some environments bring.
 
     ```
@@ -58,4 +59,4 @@ class Kernelspecs(FactBase[KernelspecState]):
         return {"published": {}, "offered": {}}
 
     def process(self, output: list[str]) -> KernelspecState:
-        return answer(output, like=self.default())
+        return answer(output, KernelspecState)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from typing import TypedDict
 
 from pyinfra.api.facts import FactBase
+from typing_extensions import TypedDict
 
 from facts.preflight import parse_os_release, split_sections
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TypedDict
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
+from typing_extensions import TypedDict
 
 from jupyterbox.layout import WORKSPACE
 from jupyterbox.program import answer, question
@@ -242,6 +242,10 @@ class BecomesRoot(FactBase[bool]):
 class UrlProblems(FactBase[dict[str, str]]):
     """Which of some URLs do not answer from the box, and why; `{}` when all do.
 
+    ```
+    {"https://conda.example.org/": "404"}
+    ```
+
     Any answer of the server's counts, but 404 and 5xx. A box without Python cannot be asked:
     it answers `{}`, and the step that fetches will say so.
 
@@ -258,7 +262,7 @@ class UrlProblems(FactBase[dict[str, str]]):
         return {}
 
     def process(self, output: list[str]) -> dict[str, str]:
-        return answer(output, like={})
+        return answer(output, dict[str, str])
 
 
 class RejectsSha1Keys(FactBase[bool]):

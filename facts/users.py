@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
+from typing_extensions import TypedDict
 
 from jupyterbox.program import answer, question
 
@@ -51,4 +50,4 @@ class Accounts(FactBase[AccountState]):
         return {"users": {}, "groups": {}}
 
     def process(self, output: list[str]) -> AccountState:
-        return answer(output, like=self.default())
+        return answer(output, AccountState)

@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from pydantic import TypeAdapter, ValidationError
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, ConnectorArguments
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, QuoteString, StringCommand
 from pyinfra.api.exceptions import FactProcessError
@@ -51,10 +52,18 @@ def program(name: str, /, python: str = SYSTEM_PYTHON, **arguments: Any) -> Stri
 def source(name: str) -> str:
     """A program's text, with the modules beside it that it imports from made before it starts."""
     text = (PROGRAMS / f"{name}.py").read_text()
-    imported = re.findall(r"^from (\w+) import", text, re.MULTILINE)
-    beside = {module: PROGRAMS / f"{module}.py" for module in imported}
-    modules = {module: path.read_text() for module, path in beside.items() if path.exists()}
+    modules = {module: (PROGRAMS / f"{module}.py").read_text() for module in _imported(text)}
     return (MAKE_MODULES.format(modules=modules) if modules else "") + text
+
+
+def _imported(text: str) -> list[str]:
+    """The modules beside a program that it needs, each after those that it needs itself."""
+    found: list[str] = []
+    for module in re.findall(r"^from (\w+) import", text, re.MULTILINE):
+        path = PROGRAMS / f"{module}.py"
+        if path.exists():
+            found += [*_imported(path.read_text()), module]
+    return list(dict.fromkeys(found))
 
 
 def question(name: str, /, **arguments: Any) -> StringCommand:
@@ -62,25 +71,23 @@ def question(name: str, /, **arguments: Any) -> StringCommand:
     return StringCommand(f"[ -x {SYSTEM_PYTHON} ] || exit 0;", program(name, **arguments))
 
 
-def answer(output: list[str], like: T) -> T:
+def answer(output: list[str], shape: type[T]) -> T:
     """Read what a `question` printed.
 
     Args:
         output: the lines.
-        like: a value of the type that is expected.
+        shape: the type that it shall have, to the last key.
 
     Raises:
         FactProcessError: when it is anything else.
     """
     try:
-        value = json.loads("\n".join(output))
-    except (ValueError, RecursionError) as error:
-        raise FactProcessError(f"not JSON: {output[:1]!r}") from error
-    if not isinstance(value, type(like)):
-        raise FactProcessError(f"not a {type(like).__name__}: {str(value)[:80]!r}")
-    if isinstance(like, Mapping) and isinstance(value, Mapping) and like.keys() - value.keys():
-        raise FactProcessError(f"no {', '.join(sorted(like.keys() - value.keys()))} in the answer")
-    return value
+        return TypeAdapter(shape).validate_json("\n".join(output), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        said = f"{first['msg']}, not {str(first['input'])[:80]!r}"
+        raise FactProcessError(f"{where}: {said}" if where else said) from None
 
 
 def showing_progress(*bits: Any, **connector: Any) -> FunctionCommand:

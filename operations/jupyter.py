@@ -9,7 +9,7 @@ from pyinfra.api import deploy, operation
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationError
 
-from facts.jupyter import Kernelspec, Kernelspecs, Offer
+from facts.jupyter import Kernelspec, Offer, PublishedKernelspecs
 from jupyterbox import layout
 from jupyterbox.program import Commands, program
 from jupyterbox.settings import Box, Environment
@@ -37,7 +37,7 @@ def kernelspecs(box: Box) -> Commands:
     + box: its environments
     """
     names = [environment.name for environment in box.environments]
-    state = host.get_fact(Kernelspecs, conda_root=box.conda.root, environments=names)
+    state = host.get_fact(PublishedKernelspecs, conda_root=box.conda.root, environments=names)
     offers = state["offered"]
     unbuilt = [e.name for e in box.environments if not is_built(e, box, offers.get(e.name))]
     if unbuilt:

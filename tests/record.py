@@ -24,7 +24,7 @@ from pyinfra.api.command import StringCommand
 
 from facts.conda import CondaReleases
 from facts.hub import Hub
-from facts.jupyter import Kernelspecs
+from facts.jupyter import PublishedKernelspecs
 from facts.packages import AptRepositories, MissingPackages, Site
 from facts.preflight import Access, Preflight
 from facts.users import Accounts
@@ -127,7 +127,7 @@ def bare(release: str) -> None:
             return
         record.fact("hub/state-bare", Hub())
         record.fact("conda/state-bare", CondaReleases())
-        record.fact("jupyter/state-bare", Kernelspecs(), environments=["python3"])
+        record.fact("jupyter/state-bare", PublishedKernelspecs(), environments=["python3"])
         names = ["root", "ops", "opspw", "nobody", "ada"]
         record.fact("users/accounts", Accounts(), users=names, groups=["sudo", "lab"])
         machine.run(f"mkdir -m 755 {layout.WORKSPACE}", user="ops", check=True)
@@ -154,7 +154,7 @@ def deployed() -> None:
         environments = [environment["name"] for environment in settings["environments"]]
         record.fact("preflight/deployed", Preflight(), command=PREFLIGHT)
         record.fact("conda/state-deployed", CondaReleases())
-        record.fact("jupyter/state-deployed", Kernelspecs(), environments=environments)
+        record.fact("jupyter/state-deployed", PublishedKernelspecs(), environments=environments)
         record("hub/release", "a hub's release.json", f"cat {layout.RELEASES}/*/release.json")
         record("hub/systemctl-absent", f"`{SHOW} absent`", f"{SHOW} absent.service")
         record("hub/systemctl-active", f"`{SHOW} jupyterhub`", f"{SHOW} jupyterhub")

@@ -45,7 +45,8 @@ def conda_reason(stdout, stderr):
 
 def described(error):
     """An error that conda wrote as JSON."""
-    kind, message = error.get("exception_name", ""), error.get("message") or error.get("error", "")
+    kind = str(error.get("exception_name", ""))
+    message = error.get("message") or error.get("error", "")
     # Less the lines of the tree that a solver draws.
     lines = [line.strip(" -\u251c\u2514\u2502\u2500") for line in message.splitlines()]
     lines = [line for line in lines if line]

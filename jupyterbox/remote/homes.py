@@ -1,0 +1,185 @@
+"""Look into accounts' homes, each as its owner and none for longer than it may take.
+
+A home may lie on a server that is gone: whoever looks into it then hangs, and cannot even be
+killed. So a process of its own looks, for each file system, and is left behind if need be. It looks
+as the home's owner, since root is nobody on many file servers, and so that no link that a user has
+made there leads to where only root can look.
+"""
+
+import json
+import os
+import pwd
+import select
+import signal
+import time
+import zlib
+
+TIMEOUT = 2.0  # seconds for one home
+PATIENCE = 6.0  # seconds for all of them
+REGULAR = range(1000, 65534)  # uids of people, by Debian's policy
+
+
+class Probe:
+    """A process that looks into some homes, one after the other."""
+
+    def __init__(self, homes, question):
+        """Start it; homes are (name, uid, gid, home), all on one file system."""
+        self.left, self.buffer, self.since = list(homes), b"", time.monotonic()
+        self.answers = {}
+        self.file, write_end = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self.file)
+                look(homes, question, write_end)
+            finally:
+                os._exit(0)
+        os.close(write_end)
+
+    def listen(self):
+        """Take in what it has found; whether it is still at it."""
+        more = os.read(self.file, 1 << 20)
+        if not more:
+            return False
+        *lines, self.buffer = (self.buffer + more).split(b"\n")
+        for line in lines:
+            name, value = json.loads(line)
+            self.answers[name] = value
+            self.left = [home for home in self.left if home[0] != name]
+            self.since = time.monotonic()
+        return True
+
+    def leave(self):
+        """End it, or leave it behind where even that hangs."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.close(self.file)
+        os.waitpid(self.pid, os.WNOHANG)
+
+
+def look(homes, question, file):
+    """In the process of its own: answer for each home, a line each."""
+    # Whatever becomes of it, nobody waits for its output.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    root = os.geteuid() == 0
+    for name, uid, gid, home in homes:
+        rename(home)
+        if root:
+            os.setgroups([gid])
+            os.setegid(gid)
+            os.seteuid(uid)
+        value = question(home)
+        if root:
+            os.seteuid(0)
+            os.setegid(0)
+        line = json.dumps([name, value]).encode() + b"\n"
+        while line:
+            line = line[os.write(file, line) :]
+
+
+def rename(home):
+    """Give this process the name that `hangs` looks for."""
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(comm_of(home))
+
+
+def comm_of(home):
+    """The name of a process that looks into a home; the kernel keeps 15 characters."""
+    return f"home-{zlib.crc32(os.fsencode(home)):08x}"
+
+
+def hanging():
+    """The names of the processes that earlier looks have left behind."""
+    found, now = set(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat", errors="replace") as stat:
+                name, _, fields = stat.read().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        # One that is younger belongs to a look that goes on now.
+        if now - int(fields.split()[19]) / os.sysconf("SC_CLK_TCK") > 2 * PATIENCE:
+            found.add(name)
+    return found
+
+
+def look_into(homes, question):
+    """What `question(home)` returns for each home, and which homes did not answer.
+
+    Args:
+        homes: as `homes_of` returns them.
+        question: runs as the home's owner; what it returns must be JSON-able.
+
+    Returns:
+        The answers by account, and why by account for those that were skipped.
+    """
+    before, skipped, groups = hanging(), {}, {}
+    for home in homes:
+        if comm_of(home[3]) in before:
+            skipped[home[0]] = f"an earlier look into {home[3]} still waits for an answer"
+        else:
+            groups.setdefault(mount_of(home[3]), []).append(home)
+    answers, deadline = {}, time.monotonic() + PATIENCE
+    probes = {mount: Probe(group, question) for mount, group in groups.items()}
+    while probes:
+        ready, _, _ = select.select([probe.file for probe in probes.values()], [], [], 0.05)
+        for mount, probe in list(probes.items()):
+            if probe.file in ready and not probe.listen():
+                # It has ended; what it did not answer, it could not.
+                skipped.update({home[0]: f"{home[3]} cannot be looked into" for home in probe.left})
+                probe.left = []
+            late = time.monotonic() - probe.since > TIMEOUT or time.monotonic() > deadline
+            if probe.left and not late:
+                continue
+            del probes[mount]
+            probe.leave()
+            answers.update(probe.answers)
+            if probe.left:
+                (name, _, _, home), *others = probe.left
+                skipped[name] = f"{home} did not answer within {TIMEOUT:.0f} s"
+                if time.monotonic() < deadline and others:
+                    probes[mount] = Probe(others, question)
+                else:
+                    skipped.update(
+                        {name: f"{home}: {mount} is slow" for name, _, _, home in others}
+                    )
+    return answers, skipped
+
+
+def mount_of(path):
+    """The mount point that a path lies on, told from its name: asking for it might hang."""
+    best = "/"
+    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
+        for line in mounts:
+            point = line.split()[4].encode().decode("unicode_escape")
+            if f"{path}/".startswith(f"{point.rstrip('/')}/") and len(point) >= len(best):
+                best = point
+    return best
+
+
+def homes_of(user=None):
+    """The homes of people and of root; of one account if named.
+
+    Returns:
+        A list of (name, uid, gid, home).
+    """
+    if user is not None:
+        try:
+            found = [pwd.getpwnam(user)]
+        except KeyError:
+            return []
+    else:
+        found = [entry for entry in pwd.getpwall() if entry.pw_uid == 0 or entry.pw_uid in REGULAR]
+        known = {entry.pw_name for entry in found}
+        # A directory service seldom lists its accounts; those that have been here have a home.
+        for name in sorted(set(os.listdir("/home")) - known) if os.path.isdir("/home") else []:
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            if entry.pw_uid in REGULAR:
+                found.append(entry)
+    # Two accounts may share one.
+    by_home = {entry.pw_dir: entry for entry in reversed(found)}
+    return sorted((e.pw_name, e.pw_uid, e.pw_gid, e.pw_dir) for e in by_home.values())

@@ -1,0 +1,118 @@
+"""Looking into homes: bounded, whoever hangs, and as their owners."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.remote import module
+
+homes: Any = module("homes")
+ME = (os.geteuid(), os.getegid())
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(homes, "TIMEOUT", 0.3)
+    monkeypatch.setattr(homes, "PATIENCE", 1.5)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[list[tuple[str, int, int, str]]]:
+    for name in ("ada", "bob", "eve"):
+        (tmp_path / name).mkdir()
+    yield [(name, *ME, f"{tmp_path}/{name}") for name in ("ada", "bob", "eve")]
+
+
+def test_each_home_answers(three: list[Any]) -> None:
+    answers, skipped = homes.look_into(three, os.path.basename)
+    assert (answers, skipped) == ({"ada": "ada", "bob": "bob", "eve": "eve"}, {})
+
+
+def test_large_answers_arrive_whole(three: list[Any]) -> None:
+    answers, _ = homes.look_into(three, lambda home: "x" * 3_000_000)
+    assert {name: len(answer) for name, answer in answers.items()} == dict.fromkeys(
+        ("ada", "bob", "eve"), 3_000_000
+    )
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_home_that_hangs_is_skipped_and_the_others_answer(three: list[Any]) -> None:
+    def question(home: str) -> str:
+        if home.endswith("bob"):
+            time.sleep(60)
+        return "here"
+
+    started = time.monotonic()
+    answers, skipped = homes.look_into(three, question)
+    assert time.monotonic() - started < 10
+    assert answers == {"ada": "here", "eve": "here"}
+    assert skipped == {"bob": f"{three[1][3]} did not answer within 0 s"}
+
+
+@pytest.mark.usefixtures("hurried")
+def test_all_of_them_together_take_no_longer_than_they_may(three: list[Any]) -> None:
+    many = [(f"{name}{n}", *rest) for n in range(20) for name, *rest in three]
+    started = time.monotonic()
+    answers, skipped = homes.look_into(many, lambda home: time.sleep(60))
+    assert time.monotonic() - started < 10
+    assert (answers, len(skipped)) == ({}, 60)
+
+
+def test_a_home_whose_look_ends_badly_is_named(three: list[Any]) -> None:
+    answers, skipped = homes.look_into(three[:1], lambda home: os._exit(3))
+    assert (answers, skipped) == ({}, {"ada": f"{three[0][3]} cannot be looked into"})
+
+
+def test_an_earlier_look_that_still_hangs_is_not_joined_by_another(
+    three: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(homes, "hanging", lambda: {homes.comm_of(three[0][3])})
+    answers, skipped = homes.look_into(three, os.path.basename)
+    assert answers == {"bob": "bob", "eve": "eve"}
+    assert skipped == {"ada": f"an earlier look into {three[0][3]} still waits for an answer"}
+
+
+def test_a_process_that_was_left_behind_is_known_by_its_name(
+    three: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = homes.Probe(three[:1], lambda home: time.sleep(60))
+    name = homes.comm_of(three[0][3])
+    try:
+        comm = Path(f"/proc/{probe.pid}/comm")
+        deadline = time.monotonic() + 10
+        while comm.read_text().strip() != name and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert name not in homes.hanging()
+        monkeypatch.setattr(homes, "PATIENCE", -1e9)
+        assert name in homes.hanging()
+    finally:
+        probe.leave()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_root_looks_as_the_homes_owner(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    answers, _ = homes.look_into(
+        [("ada", 65533, 65532, "/"), ("root", 0, 0, "/root")],
+        lambda home: [os.geteuid(), os.getegid(), os.getgroups()],
+    )
+    assert answers == {"ada": [65533, 65532, [65532]], "root": [0, 0, [0]]}
+
+
+def test_the_file_system_of_a_home_is_told_from_its_name() -> None:
+    assert homes.mount_of("/proc/1") == "/proc"
+    assert homes.mount_of("/processor") == "/"
+
+
+def test_accounts_of_people_have_homes() -> None:
+    found = {name: home for name, _, _, home in homes.homes_of()}
+    assert found["root"] == "/root"
+    assert "daemon" not in found
+    assert [name for name, *_ in homes.homes_of("root")] == ["root"]
+    assert homes.homes_of("nobody-of-that-name") == []
