@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from drift import baseline
+from prefix import Prefix
 from release import Failure, build, record, run
 
 CACHE = "/opt/jupyterhub/cache"
@@ -167,10 +169,14 @@ def check(release):
 def contents(release):
     """What is in it, from conda's and pip's own records."""
     fields = ("name", "version", "build", "channel", "subdir", "fn", "url", "md5", "sha256")
-    records = [json.loads(Path(p).read_text()) for p in glob.glob(f"{release}/conda-meta/*.json")]
-    packages = [{key: record.get(key) for key in fields} for record in records]
-    by_pip = [info.stem for info in pip_packages(release)]
-    return {"packages": sorted(packages, key=lambda p: p["name"]), "pip": sorted(by_pip)}
+    prefix = Prefix(release)
+    records = [prefix.record(stem) for stem in prefix.files]
+    if prefix.problems:
+        raise Failure(prefix.problems[0])
+    return {
+        "packages": [{key: record.get(key) for key in fields} for record in records],
+        "python": baseline(prefix),
+    }
 
 
 def pip_packages(release):

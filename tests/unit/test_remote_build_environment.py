@@ -93,7 +93,7 @@ class Builder:
             mkdir -p {self.prefix}/bin {self.prefix}/conda-meta $kernel
             ln -s /bin/true {self.prefix}/bin/python
             printf '%s' '{{"argv": {argv}}}' > $kernel/kernel.json
-            printf '%s' '{{"name": "python", "version": "3.11.2", "noise": 1}}' \
+            printf '%s' '{{"name": "python", "version": "3.11.2", "build": "0", "noise": 1}}' \
                 > {self.prefix}/conda-meta/python-3.11.2-0.json
             {extra}
             """
@@ -160,12 +160,13 @@ def test_a_release_is_what_conda_made_with_a_record_of_it(builder: Builder) -> N
         },
         "packages": [
             {
-                **dict.fromkeys(("build", "channel", "subdir", "fn", "url", "md5", "sha256")),
+                **dict.fromkeys(("channel", "subdir", "fn", "url", "md5", "sha256")),
                 "name": "python",
                 "version": "3.11.2",
+                "build": "0",
             }
         ],
-        "pip": [],
+        "python": {},
         "built": "",
     }
     assert builder.uv.arguments is None
@@ -230,17 +231,27 @@ def test_pip_packages_may_not_replace_condas(builder: Builder) -> None:
     assert constraints == "numpy==2.1.0\nsix==1.17.0\n"
 
 
-def test_what_pip_brought_is_recorded_apart(builder: Builder) -> None:
+def test_each_python_package_is_recorded_with_the_conda_package_that_brought_it(
+    builder: Builder,
+) -> None:
     site = builder.prefix / "lib/python3.11/site-packages"
     builder.fill_with_kernel(
         extra=f"""
-        for package in numpy-2.1.0:conda six-1.17.0:uv rich-1.0:; do
-            mkdir -p {site}/${{package%:*}}.dist-info
-            printf '%s' "${{package#*:}}" > {site}/${{package%:*}}.dist-info/INSTALLER
-        done"""
+        mkdir -p {site}/numpy-2.1.0.dist-info {site}/six-1.17.0.dist-info
+        printf '%s' '{{"name": "numpy-base", "version": "2.1.0", "build": "0",
+            "files": ["lib/python3.11/site-packages/numpy-2.1.0.dist-info/RECORD"]}}' \
+            > {builder.prefix}/conda-meta/numpy-base-2.1.0-0.json"""
     )
-    assert builder.build().returncode == 0
-    assert builder.record["pip"] == ["six-1.17.0"]
+    done = builder.build()
+    assert done.returncode == 0, done.stderr
+    marks = {"numpy-2.1.0.dist-info": "numpy-base", "six-1.17.0.dist-info": None}
+    assert builder.record["python"] == marks
+
+
+def test_a_damaged_record_of_conda_is_no_release(builder: Builder) -> None:
+    builder.fill_with_kernel(extra=f": > {builder.prefix}/conda-meta/six-1.17.0-0.json")
+    sentence = "environment x: conda-meta/six-1.17.0-0.json is empty."
+    assert builder.failure() == sentence
 
 
 # --- what conda says when it does not work ---
