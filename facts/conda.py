@@ -300,13 +300,15 @@ def _drifted(drift: Drift) -> str:
 
 def _undo(drift: Drift, path: str) -> str:
     """The command that undoes a change."""
-    package, was = drift["package"], drift["was"]
-    added = was is None
-    if drift["by"] == "pip":
-        what = f"uninstall {package}" if added else f"install {package}=={was}".split(" py")[0]
-        return f"{path}/bin/python -m pip {what}"
-    spec = package if was is None else f"{package}={was.replace(' ', '=')}"
-    return f"conda {'remove' if added else 'install'} --prefix {path} {spec}"
+    package, was, by = drift["package"], drift["was"], drift["by"]
+    pip = f"{path}/bin/python -m pip"
+    if was is None:
+        return f"{pip} uninstall {package}" if by == "pip" else f"conda remove -p {path} {package}"
+    if " " not in was:
+        return f"{pip} install {package}=={was}"
+    # conda believes that what pip has replaced is still there.
+    again = "install --force-reinstall" if by == "pip" else "install"
+    return f"conda {again} -p {path} {package}={was.replace(' ', '=')}"
 
 
 class Package(TypedDict):

@@ -23,11 +23,12 @@ def row(record, asked, alias):
     by_pip = record["build"] == "pypi_0" and "channel" not in record
     subdir = "pypi" if by_pip else str(record.get("subdir"))
     base = PYPI if by_pip else base_url(record)
+    number = record.get("build_number")
     return {
         "name": record["name"],
         "version": record["version"],
         "build_string": record["build"],
-        "build_number": int(record.get("build_number") or 0),
+        "build_number": number if isinstance(number, int) else 0,
         "platform": subdir,
         "channel": "pypi" if by_pip else channel_name(base, alias),
         "base_url": base,

@@ -60,8 +60,9 @@ class Prefix:
                 self.problem(f"conda-meta/{stem}.json is not named after a package")
 
     def problem(self, sentence):
-        """Note something that is wrong."""
-        self.problems.append(sentence)
+        """Note something that is wrong, once."""
+        if sentence not in self.problems:
+            self.problems.append(sentence)
 
     def record_files(self):
         """The records by the names of their files, with what the file system knows of them."""

@@ -77,6 +77,8 @@ def entries(directory):
         return sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
+    except ValueError:
+        raise Unreadable("is no path") from None
     except OSError as error:
         raise Unreadable(why(error)) from None
 
