@@ -82,8 +82,10 @@ def test_a_person_logs_in_sees_both_kernels_and_runs_cells(box: Operator, page: 
 
     notebooks.filter(has_text=anaconda3["title"]).click()
     notebook = page.locator(".jp-NotebookPanel")
-    expect(notebook.get_by_role("button", name=anaconda3["title"])).to_be_visible()
-    for cell in CELLS:
+    # JupyterLab drops a cell that is run before its kernel is there.
+    expect(page.get_by_role("button", name=f"{anaconda3['title']} | Idle")).to_be_visible()
+    for number, cell in enumerate(CELLS, 1):
+        expect(notebook.locator(".jp-CodeCell")).to_have_count(number)
         notebook.locator(".jp-CodeCell .cm-content").last.click()
         page.keyboard.insert_text(cell)
         page.keyboard.press("Shift+Enter")
