@@ -130,13 +130,13 @@ def test_a_sound_environment_is_no_problem() -> None:
         (
             *("1.16.0 pyhd8_0", "1.17.0 pyhd8_0", "conda"),
             "six was changed from 1.16.0 pyhd8_0 to 1.17.0 pyhd8_0 by conda",
-            "conda install --prefix /opt/conda/releases/x/0123 six=1.16.0=pyhd8_0",
+            "conda install -p /opt/conda/releases/x/0123 six=1.16.0=pyhd8_0",
         ),
         # What pip did to conda's package, conda puts right.
         (
             *("1.16.0 pyhd8_0", "1.17.0", "pip"),
             "six was changed from 1.16.0 pyhd8_0 to 1.17.0 by pip",
-            "conda install --force-reinstall --prefix /opt/conda/releases/x/0123 six=1.16.0=pyhd8_0",
+            "conda install --force-reinstall -p /opt/conda/releases/x/0123 six=1.16.0=pyhd8_0",
         ),
     ],
 )
