@@ -67,7 +67,10 @@ def channel_alias(root):
 def state(root, prefix):
     """The packages, sorted by name, and what is wrong with their records."""
     if not os.path.isdir(prefix):
-        sys.exit(f"{prefix} is no conda environment: it is not there.")
+        if os.path.isdir(f"{root}/conda-meta"):
+            sys.exit(f"{prefix} is no conda environment: it is not there.")
+        # A box without conda has nothing to mistake.
+        return {"prefix": prefix, "path": prefix, "packages": [], "problems": []}
     found = Prefix(prefix)
     history, packages = found.history(), found.packages()
     asked = {spec_name(spec) for spec in requested(history or "", found.stems)}

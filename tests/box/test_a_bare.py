@@ -63,6 +63,38 @@ def watch(bare: Operator) -> Watch:
     return Watch(bare)
 
 
+FACTS = {
+    "facts.conda.Conda": [],
+    "facts.conda.CondaEnvs": [],
+    "facts.conda.CondaPackages": ["env=python3"],
+    "facts.conda.UserCondaEnvs": [],
+    "facts.jupyter.Kernelspecs": [],
+    "facts.hub.Hub": [],
+    "facts.hub.HubActivity": [],
+    "facts.box.System": [],
+}
+
+
+@pytest.mark.parametrize("user", ["root", "ops"])
+def test_facts_of_a_bare_box_are_empty_and_leave_no_trace(watch: Watch, user: str) -> None:
+    watch.changes()
+    asked = [word for fact, arguments in FACTS.items() for word in (fact, *arguments)]
+    run = watch.operator.pyinfra("--json", "fact", *asked, user=user)
+    assert run.returncode == 0, run.stderr
+    assert "rror" not in run.stderr and "arning" not in run.stderr, run.stderr
+    said = {name.partition(" ")[0]: hosts for name, hosts in json.loads(run.stdout).items()}
+    assert list(said) == list(FACTS)
+    for name, hosts in said.items():
+        found = hosts["127.0.0.1"]
+        if name == "facts.box.System":
+            assert found["os"]
+            continue
+        assert found["problems"] == [], name
+        things = ("environments", "kernelspecs", "releases", "servers", "users", "packages")
+        assert [found[key] for key in things if found.get(key)] == [], name
+    assert watch.changes() == []
+
+
 def test_the_comparison_sees_content_mode_owner_time_and_what_comes_and_goes(watch: Watch) -> None:
     watch.operator.sh(
         "mkdir /opt/seen && cd /opt/seen && touch mode owner time gone"

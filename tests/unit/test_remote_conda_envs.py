@@ -182,9 +182,13 @@ def test_what_pip_removed_is_not_listed(tmp_path: Path) -> None:
     assert (row["version"], row["channel"]) == ("6.0", "pypi")
 
 
-def test_a_prefix_that_is_not_there_is_a_sentence() -> None:
-    done = call("conda_packages", root="/opt/conda", prefix="/nowhere/x")
+def test_a_prefix_that_is_not_there_is_a_sentence(root: Path) -> None:
+    done = call("conda_packages", root=str(root), prefix="/nowhere/x")
     assert done.stderr == "/nowhere/x is no conda environment: it is not there.\n"
+
+
+def test_a_box_without_conda_has_no_packages() -> None:
+    assert packages(Path("/nowhere/x"))["packages"] == []
 
 
 @pytest.mark.parametrize(
