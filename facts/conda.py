@@ -306,9 +306,12 @@ def _undo(drift: Drift, path: str) -> str:
         return f"{pip} uninstall {package}" if by == "pip" else f"conda remove -p {path} {package}"
     if " " not in was:
         return f"{pip} install {package}=={was}"
-    # conda believes that what pip has replaced is still there.
-    again = "install --force-reinstall" if by == "pip" else "install"
-    return f"conda {again} -p {path} {package}={was.replace(' ', '=')}"
+    spec = f"{package}={was.replace(' ', '=')}"
+    if by == "conda":
+        return f"conda install -p {path} {spec}"
+    # Else what pip has installed would stay beside it; and conda believes it to be there.
+    first = f"{pip} uninstall {package} && " if drift["now"] else ""
+    return f"{first}conda install --force-reinstall -p {path} {spec}"
 
 
 class Package(TypedDict):

@@ -62,7 +62,7 @@ def dead(box: Operator, path: str) -> Iterator[None]:
     finally:
         server.stdin.close()
         server.wait()
-        box.sh(f"pkill -f 'sleep {seconds}'; umount -l {path}", check=False)
+        box.sh(f"pkill -f '^sleep {seconds}'; umount -l {path}", check=False)
 
 
 def cmdline(process: Path) -> list[str]:

@@ -97,7 +97,7 @@ def undo(box: Operator) -> None:
     """Do what the cure of the first problem says."""
     [problem] = asked(box, "facts.conda.CondaEnvs")["problems"]
     command = problem["cure"].partition("undo it: ")[2].removesuffix(".")
-    box.sh(f"PATH=/opt/conda/bin:$PATH; yes | {command}")
+    box.sh(f"PATH=/opt/conda/bin:$PATH; yes | ({command})")
 
 
 def test_what_pip_and_conda_did_by_hand_is_drift_until_it_is_undone(box: Operator) -> None:

@@ -136,7 +136,12 @@ def test_a_sound_environment_is_no_problem() -> None:
         (
             *("1.16.0 pyhd8_0", "1.17.0", "pip"),
             "six was changed from 1.16.0 pyhd8_0 to 1.17.0 by pip",
-            "conda install --force-reinstall -p /opt/conda/releases/x/0123 six=1.16.0=pyhd8_0",
+            "-m pip uninstall six && conda install --force-reinstall -p ",
+        ),
+        (
+            *("1.16.0 pyhd8_0", None, "pip"),
+            "six 1.16.0 pyhd8_0 was removed by pip",
+            "undo it: conda install --force-reinstall -p ",
         ),
     ],
 )

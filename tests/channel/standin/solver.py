@@ -220,7 +220,8 @@ def solve(
     try:
         solution = asyncio.run(
             rattler.solve_with_sparse_repodata(
-                specs=wanted,
+                # Parsed as conda does: rattler would be strict, and refuse NAME=VERSION=BUILD.
+                specs=[parse(text) for text in wanted],
                 sparse_repodata=sparse,
                 locked_packages=locked,
                 virtual_packages=rattler.VirtualPackage.detect(),
