@@ -192,7 +192,7 @@ def test_everything_that_is_broken_is_named_and_nothing_else_suffers(box: Operat
             for line in said.splitlines()
         ), said
 
-    by_name = {row["name"]: row for row in kernels["kernelspecs"] if row["owner"] is None}
+    by_name = {row["name"]: row for row in kernels["kernelspecs"] if row["user"] is None}
     assert by_name["python3"]["problem"] is None
     assert by_name["anaconda3"]["problem"] is None
     for name in ("dead", "large", "new\nline", "pipe"):
