@@ -1,20 +1,23 @@
-"""The command `jupyterbox`: a demo box, up and down."""
+"""The command `jupyterbox`: what is on boxes; a demo box, up and down."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from jupyterbox.asking import InventoryError, ask
 from jupyterbox.demo import REPOSITORY, DemoError
 from jupyterbox.demo.conda import conda_mirror, stop_channel
 from jupyterbox.demo.host import ensure_host_packages, require_root
 from jupyterbox.demo.machine import Machine, NoMachine
 from jupyterbox.demo.root import RELEASES
 from jupyterbox.demo.steps import Say, Steps
+from jupyterbox.status import as_json, show
 
 DEFAULT_NAME = "demo"
 DEFAULT_RELEASE = "trixie"
@@ -30,10 +33,49 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from None
 
 
+class UsageError(click.ClickException):
+    """What was asked for cannot be done, where how to call the command is not what is wrong."""
+
+    exit_code = click.UsageError.exit_code
+
+
 @click.group(cls=Commands)
 @click.version_option(package_name="jupyterbox")
 def main() -> None:
     """Jupyterbox: declare a JupyterHub server, and move it there over SSH."""
+
+
+_json = click.option("--json", "for_programs", is_flag=True, help="One JSON object, for programs.")
+
+
+@main.command("status")
+@click.argument("inventory", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--limit",
+    "limits",
+    metavar="HOST",
+    multiple=True,
+    help="Only this box, or this group; may be given several times.",
+)
+@_json
+@click.pass_context
+def boxes_status(
+    context: click.Context, inventory: Path, limits: tuple[str, ...], for_programs: bool
+) -> None:
+    """Show what is on the boxes of an inventory, and what is wrong there.
+
+    Nothing is changed. The exit status is 1 where a box has a problem, one that cannot be reached
+    included, and 2 where the inventory does not load.
+    """
+    try:
+        boxes = ask(inventory.absolute(), limits)
+    except InventoryError as error:
+        raise UsageError(str(error)) from None
+    if for_programs:
+        click.echo(as_json(boxes))
+    else:
+        show(boxes)
+    context.exit(1 if any(box.problems for box in boxes.values()) else 0)
 
 
 @main.group()
@@ -86,12 +128,12 @@ def down(name: str) -> None:
 
 
 @demo.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@_json
 @_name
-def status(name: str, as_json: bool) -> None:
+def status(name: str, for_programs: bool) -> None:
     """Print the box's address and login; exit 1 where none runs."""
     machine = _running(name)
-    if as_json:
+    if for_programs:
         click.echo(json.dumps(description(machine), indent=2))
     else:
         _print(machine)

@@ -1,8 +1,10 @@
 """Record what real boxes, and the uv that the lock pins, answer: python -m tests.record WHAT...
 
     bare      a fresh box of every supported release
-    deployed  a box after the demo's deploy, and after things happened to its hub
+    deployed  a box after the demo's deploy
+    hub       its hub: in use, and after things happened to it
     uv        uv's own errors; the network is asked for packages that are not there
+    facts     what pyinfra says of a box to `jupyterbox status`, and the answers in docs/facts.md
 
 The unit tests read the recordings under tests/recorded; after a fact or a program asks another
 question, they are made anew. Boxes are the demo's (root, and about a minute each).
@@ -19,21 +21,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyinfra.api.command import StringCommand
 
 from facts.conda import CondaReleases
-from facts.hub import Hub
+from facts.hub import Hub, HubActivity
 from facts.jupyter import PublishedKernelspecs
 from facts.packages import AptRepositories, MissingPackages, Site
 from facts.preflight import Access, Preflight
 from facts.users import Accounts
-from jupyterbox import layout
+from jupyterbox import asking, layout
 from jupyterbox.demo.conda import conda_mirror, stop_channel
 from jupyterbox.demo.inventory import demo_settings
 from jupyterbox.demo.machine import Machine
 from jupyterbox.settings import BASE_PACKAGES, REPOSITORY
 from operations.packages import ASIDE, MIRROR, PIP_CONF
+from tests.answers import write_answers
+from tests.box.user import User, wait_for
+from tests.unit.remote import module
 
 RECORDED = REPOSITORY / "tests/recorded"
 TOOLS = Path(sys.executable).parent
@@ -49,7 +55,49 @@ RELEASES = {
 PREFLIGHT = Preflight().command(
     paths=[layout.ROOT, "/opt/conda", layout.STATE], units=[layout.HUB_UNIT, layout.PROXY_UNIT]
 )
-SHOW = "systemctl show -p LoadState,UnitFileState,ActiveState,NeedDaemonReload,MainPID"
+SHOW = f"TZ=UTC systemctl show -p {','.join(['Id', *module('hub_state').FIELDS])}"
+SHOW_BOTH = f"{SHOW} {layout.HUB_UNIT} {layout.PROXY_UNIT}"
+SHOW_SERVERS = f"TZ=UTC systemctl show -p {','.join(['Id', *module('hub_activity').FIELDS])}"
+JOURNAL = (
+    f"journalctl --quiet --no-pager --lines=100 --unit={layout.HUB_UNIT} --output=json "
+    f"--output-fields=MESSAGE,{','.join(module('journal').RUN)}"
+)
+
+# Everything of the schema; of the rows what is no secret.
+DATABASE = f"""
+import json, sqlite3
+columns = {{
+    "users": "id, name, admin, created, last_activity",
+    "servers": "id, proto, ip, port, base_url",
+    "spawners": "id, user_id, server_id, state, name, started, last_activity",
+    "roles": "id, name, description, managed_by_auth",
+    "user_role_map": "user_id, role_id, managed_by_auth",
+}}
+database = sqlite3.connect("file:{layout.DATABASE}?mode=ro", uri=True)
+database.row_factory = sqlite3.Row
+schema = database.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")
+print(json.dumps({{
+    "schema": [table["sql"] for table in schema],
+    "rows": {{
+        table: [dict(row) for row in database.execute(f"SELECT {{names}} FROM {{table}}")]
+        for table, names in columns.items()
+    }},
+}}, indent=1))
+"""
+
+CONDA = "/opt/conda"
+
+# Names that a terminal and rich would act on; a kernel and an environment that are gone.
+DAMAGE = rf"""
+cp -r {layout.KERNELS}/python3 '{layout.KERNELS}/[red]mine'
+cat > '{layout.KERNELS}/[red]mine/kernel.json' << 'END'
+{{"argv": ["/nowhere/bin/python", "-m", "ipykernel_launcher", "-f", "{{connection_file}}"],
+ "display_name": "[bold]\u001b]0;title\u0007\u001b[31mred\n[/bold]", "language": "python"}}
+END
+ln -s ../releases/gone/0123456789ab {CONDA}/envs/gone
+echo 'c.JupyterHub.no_such_setting = 1' >> {layout.CONFIG}
+systemctl stop jupyterhub
+"""
 
 UV = {
     "no-such-package": ["no-such-package-jupyterbox-xyz"],
@@ -76,9 +124,9 @@ def write(name: str, where: str, text: str) -> None:
 
 
 @contextmanager
-def box(release: str) -> Iterator[Machine]:
+def box(release: str, name: str = "") -> Iterator[Machine]:
     """A fresh box that has booted."""
-    machine = Machine.create(f"record-{release}", release)
+    machine = Machine.create(f"record-{name or release}", release)
     try:
         machine.boot()
         machine.wait_for_ssh()
@@ -125,7 +173,6 @@ def bare(release: str) -> None:
             record.fact(f"preflight/access-{user}-{release}", Access(), user=user)
         if release != "trixie":
             return
-        record.fact("hub/state-bare", Hub())
         record.fact("conda/state-bare", CondaReleases())
         record.fact("jupyter/state-bare", PublishedKernelspecs(), environments=["python3"])
         names = ["root", "ops", "opspw", "nobody", "ada"]
@@ -139,15 +186,10 @@ def bare(release: str) -> None:
 
 
 def deployed() -> None:
-    """What a box says after the demo's deploy, and after things happened to its hub."""
+    """What a box says after the demo's deploy."""
     with box("trixie") as machine:
-        machine.conda = conda_mirror(machine, print)
-        machine.save()
+        deploy(machine)
         settings = {key: demo_settings(machine)[key] for key in ("hub", "environments")}
-        deploy = [str(TOOLS / "pyinfra"), "-y", "inventories/demo.py", "deploy.py"]
-        env = {**os.environ, "JUPYTERBOX_DEMO": machine.name}
-        subprocess.run(deploy, cwd=REPOSITORY, env=env, check=True)
-
         where = "What the box of the recordings named `deployed` was declared to be."
         write("deployed", where, json.dumps(settings, indent=1) + "\n")
         record = Recorder(machine, "Debian 13 after a deploy")
@@ -155,21 +197,150 @@ def deployed() -> None:
         record.fact("preflight/deployed", Preflight(), command=PREFLIGHT)
         record.fact("conda/state-deployed", CondaReleases())
         record.fact("jupyter/state-deployed", PublishedKernelspecs(), environments=environments)
+
+
+def hub() -> None:
+    """What a box says of its hub: bare, deployed, in use, and after things happened to it."""
+    with box("trixie", "hub") as machine:
+        bare = Recorder(machine, "a bare Debian 13")
+        bare.fact("hub/state-bare", Hub())
+        bare.fact("hub/activity-bare", HubActivity())
+        deploy(machine)
+        record = Recorder(machine, "Debian 13 after a deploy")
         record("hub/release", "a hub's release.json", f"cat {layout.RELEASES}/*/release.json")
         record("hub/systemctl-absent", f"`{SHOW} absent`", f"{SHOW} absent.service")
-        record("hub/systemctl-active", f"`{SHOW} jupyterhub`", f"{SHOW} jupyterhub")
+        record("hub/systemctl-active", f"`{SHOW_BOTH}`", SHOW_BOTH)
         record.fact("hub/state-deployed", Hub())
-        machine.run(f"touch {layout.CONFIG}", check=True)
-        record.fact("hub/state-newer", Hub(), " once the configuration had been touched")
-        machine.run(f"echo >> {layout.unit_file(layout.HUB_UNIT)}", check=True)
-        record.fact("hub/state-reload", Hub(), " once the unit had been changed as well")
-        record("hub/systemctl-reload", f"`{SHOW} jupyterhub` then", f"{SHOW} jupyterhub")
-        machine.run("systemctl stop jupyterhub", check=True)
-        record.fact("hub/state-stopped", Hub(), " once it had been stopped as well")
-        record("hub/systemctl-stopped", f"`{SHOW} jupyterhub` then", f"{SHOW} jupyterhub")
-        machine.run("systemctl daemon-reload && systemctl start jupyterhub", check=True)
-        machine.run("systemctl disable jupyterhub", check=True)
-        record.fact("hub/state-disabled", Hub(), " once it had been started and disabled")
+        hub_in_use(machine, record)
+        hub_with_news(machine, record)
+        hub_misconfigured(machine, record)
+
+
+def hub_in_use(machine: Machine, record: Recorder) -> None:
+    """What it says when an admin has a server with two kernels."""
+    role = 'c.JupyterHub.load_roles.append({"name": "admin", "users": ["demo"]})'
+    machine.run(f"echo '{role}' > {layout.CONFIG_D}/10-admin.py", check=True)
+    machine.run("systemctl restart jupyterhub", check=True)
+    user = User(machine.url, "demo", machine.demo_password)
+    wait_for(lambda: user.fetch(f"{machine.url}/hub/login")[0] == 200, "the hub")
+    user.log_in()
+    user.start_server()
+    with user.kernel("python3") as one, user.kernel("anaconda3") as other:
+        one.execute("1"), other.execute("1")
+        after = " while a user had two kernels"
+        record.fact("hub/activity-used", HubActivity(), after)
+        record("hub/database", f"the hub's database{after}", f"python3 - << 'END'\n{DATABASE}END")
+        servers = "'jupyter-*-singleuser.service' jupyter-nobody-singleuser.service"
+        record("hub/systemctl-servers", f"`{SHOW_SERVERS} {servers}`", f"{SHOW_SERVERS} {servers}")
+    machine.run(f"rm {layout.CONFIG_D}/10-admin.py && systemctl restart jupyterhub", check=True)
+
+
+def hub_with_news(machine: Machine, record: Recorder) -> None:
+    """What it says when units have something to read, and are stopped and disabled."""
+    machine.run(f"touch {layout.CONFIG}", check=True)
+    record.fact("hub/state-newer", Hub(), " once the configuration had been touched")
+    machine.run(f"echo >> {layout.unit_file(layout.HUB_UNIT)}", check=True)
+    record.fact("hub/state-reload", Hub(), " once the unit had been changed as well")
+    record("hub/systemctl-reload", f"`{SHOW} jupyterhub` then", f"{SHOW} jupyterhub")
+    machine.run("systemctl stop jupyterhub", check=True)
+    record.fact("hub/state-stopped", Hub(), " once it had been stopped as well")
+    record("hub/systemctl-stopped", f"`{SHOW} jupyterhub` then", f"{SHOW} jupyterhub")
+    machine.run("systemctl daemon-reload && systemctl start jupyterhub", check=True)
+    machine.run("systemctl disable jupyterhub", check=True)
+    record.fact("hub/state-disabled", Hub(), " once it had been started and disabled")
+
+
+def hub_misconfigured(machine: Machine, record: Recorder) -> None:
+    """What it says of a configuration that the hub does not recognize, and of one that ends it."""
+    machine.run("systemctl enable jupyterhub", check=True)
+    for name, content in {
+        "unrecognized": "c.JupyterHub.prot = 8000\nc.JupyterHub.no_such_option = 1\n",
+        "failed": "c.JupyterHub.services = []\nc.Spawner.mem_limit = 1 / 0\n",
+    }.items():
+        path = f"{layout.CONFIG_D}/50-mine.py"
+        machine.run(f"cat > {path}", input=content, check=True)
+        machine.run("systemctl reset-failed; systemctl restart jupyterhub; sleep 5", check=True)
+        after = f" with {content!r} in its configuration"
+        record.fact(f"hub/state-{name}", Hub(), after)
+        record(f"hub/journal-{name}", f"`{JOURNAL}`{after}", JOURNAL)
+        record(f"hub/systemctl-{name}", f"`{SHOW} jupyterhub`{after}", f"{SHOW} jupyterhub")
+
+
+def deploy(machine: Machine) -> None:
+    """Make of a box what the demo's deploy makes of it."""
+    machine.conda = conda_mirror(machine, print)
+    machine.save()
+    command = [str(TOOLS / "pyinfra"), "-y", "inventories/demo.py", "deploy.py"]
+    env = {**os.environ, "JUPYTERBOX_DEMO": machine.name}
+    subprocess.run(command, cwd=REPOSITORY, env=env, check=True)
+
+
+def facts() -> None:
+    """What a box says to all facts: bare, in use, damaged, and where it is not to be asked."""
+    with box("trixie", "facts") as machine:
+        ask = Asker(machine)
+        ask.all("bare", "a bare Debian 13")
+        deploy(machine)
+        with in_use(machine):
+            ask.all("used", "Debian 13 in use, with a package that pip has added")
+            write_answers(ask)
+            machine.run(DAMAGE, check=True)
+            ask.all("damaged", "the same once it had been damaged")
+        wrong = ["--data", "ssh_user=opspw", "--data", "_sudo=true", "--data", "_sudo_password=no"]
+        ask.all("refused", "the same to an account with a wrong password", *wrong)
+        machine.kill()
+        ask.all("unreachable", "the same once it had been switched off")
+
+
+@contextmanager
+def in_use(machine: Machine) -> Iterator[None]:
+    """A box on which somebody has an environment of their own, and a kernel that runs."""
+    machine.run("/opt/conda/envs/anaconda3/bin/python -m pip install humanize", check=True)
+    user = User(machine.url, "demo", machine.demo_password)
+    user.log_in()
+    user.start_server()
+    python = machine.conda.get("python", "3.13")
+    with user.terminal() as terminal:
+        terminal.run(f"conda create --yes --name tf2 python={python} ipykernel", seconds=300)
+        terminal.run("conda activate tf2")
+        terminal.run('python -m ipykernel install --user --name tf2 --display-name "TF 2"')
+    with user.kernel("python3") as kernel:
+        kernel.execute("numbers = list(range(10**6))")
+        yield
+
+
+class Asker:
+    """Asks a box facts by pyinfra's command line; what tells of this machine is left out."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.inventory = REPOSITORY / "inventories/demo.py"
+        os.environ["JUPYTERBOX_DEMO"] = machine.name
+
+    def __call__(self, asked: str) -> Any:
+        """What a fact with its arguments, in a line, is on the box."""
+        done = asking.pyinfra(self.inventory, "fact", *asked.split())
+        [by_host] = json.loads(self.masked(done.stdout)).values()
+        return by_host[self.machine.ssh_host]
+
+    def all(self, name: str, where: str, *options: str) -> None:
+        """Record what pyinfra prints and logs when it is asked everything."""
+        words = [word for fact in asking.FACTS.values() for word in asking.question(fact, CONDA)]
+        done = asking.pyinfra(self.inventory, "fact", *words, *options)
+        said = f"of {where}, asked for all that `jupyterbox status` shows"
+        write(f"status/{name}", f"pyinfra's answer {said}.", self.masked(done.stdout))
+        write(f"status/{name}-log", f"pyinfra's log {said}.", self.masked(done.stderr))
+
+    def masked(self, text: str) -> str:
+        """Without the names of this machine, of its mirrors and of its kernel's build."""
+        places = filter(None, [self.machine.python_index, self.machine.npm_registry])
+        names = {urlsplit(place).hostname or "": "mirror.example.org" for place in places}
+        names |= {self.machine.name: "demo", str(REPOSITORY): "."}
+        release = os.uname().release
+        names[release] = release.partition("-")[0]
+        for name, shown in names.items():
+            text = text.replace(name, shown)
+        return text
 
 
 def uv() -> None:
@@ -202,7 +373,11 @@ if __name__ == "__main__":
                 bare(release)
         elif what == "deployed":
             deployed()
+        elif what == "hub":
+            hub()
         elif what == "uv":
             uv()
+        elif what == "facts":
+            facts()
         else:
-            sys.exit(f"{what!r} is none of: bare, deployed, uv")
+            sys.exit(f"{what!r} is none of: bare, deployed, hub, uv, facts")
