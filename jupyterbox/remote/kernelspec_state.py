@@ -8,31 +8,16 @@ import os
 import sys
 from pathlib import Path
 
-LIMIT = 1 << 20  # bytes; a kernelspec is a page of text
+from kernelspec import read_spec
+from reading import Unreadable
 
 
-def read_spec(directory):
+def spec_in(directory):
     """A kernelspec's content; None for what is none."""
-    path = directory / "kernel.json"
     try:
-        if path.stat().st_size > LIMIT:
-            return None
-        spec = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        return read_spec(directory)
+    except Unreadable:
         return None
-    return spec if is_spec(spec) else None
-
-
-def is_spec(content):
-    """Whether it can be started: what is built on it later is of the types that it shall be."""
-    if not isinstance(content, dict) or not isinstance(content.get("argv"), list):
-        return False
-    arguments, objects = content["argv"], [content.get(key, {}) for key in ("env", "metadata")]
-    return (
-        bool(arguments)
-        and all(isinstance(argument, str) for argument in arguments)
-        and all(isinstance(value, dict) for value in objects)
-    )
 
 
 def specs(directory):
@@ -41,7 +26,7 @@ def specs(directory):
         names = sorted(os.listdir(directory))
     except OSError:
         return {}
-    return {name: read_spec(directory / name) for name in names if (directory / name).is_dir()}
+    return {name: spec_in(directory / name) for name in names if (directory / name).is_dir()}
 
 
 def state(kernels, conda_root, environments):

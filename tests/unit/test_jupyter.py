@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Any
 
 import pytest
 from pyinfra.api.exceptions import OperationError
 
-from facts.jupyter import PublishedKernelspecs
+from facts.jupyter import Kernelspecs, PublishedKernelspecs
 from jupyterbox import layout
 from jupyterbox.settings import Box, Environment
 from operations import jupyter
@@ -56,6 +58,212 @@ def test_kernelspecs_as_a_deployed_box_says() -> None:
 
 def test_a_box_without_python_has_no_kernelspecs() -> None:
     assert fact(PublishedKernelspecs) == {"published": {}, "offered": {}}
+
+
+# --- every kernelspec ---
+
+ROW = {
+    "name": "x",
+    "title": "X",
+    "language": "python",
+    "directory": f"{layout.KERNELS}/x",
+    "user": None,
+    "ours": False,
+    "interpreter": "/x/bin/python",
+    "prefix": "/x",
+    "environment": None,
+    "release": None,
+    "shadowed_by": None,
+    "valid_name": True,
+    "problem": None,
+}
+OURS = {
+    "name": "python3",
+    "ours": True,
+    "environment": "python3",
+    "release": "aaa",
+    "prefix": "/opt/conda/releases/python3/aaa",
+}
+UNREAD = {"title": None, "language": None, "interpreter": None, "prefix": None}
+
+
+def problems(*rows: dict[str, Any], python3: bool = True, **said: Any) -> list[tuple[str, str]]:
+    """What is wrong where the box says so, each with its cure."""
+    state = {"python3_is_ours": python3, "deployed": True, "skipped": {}, **said}
+    state["kernelspecs"] = [{**ROW, **row} for row in rows]
+    found = fact(Kernelspecs, programs(kernelspecs=state))
+    return [(entry["problem"], entry["cure"]) for entry in found["problems"]]
+
+
+def test_every_kernelspec_of_a_deployed_box() -> None:
+    found = fact(Kernelspecs, {first_line("kernelspecs"): recorded("jupyter/kernelspecs-deployed")})
+    assert found["problems"] == []
+    assert found["skipped"] == {}
+    assert found["python3_is_ours"]
+    assert set(found) == {"kernelspecs", "python3_is_ours", "skipped", "problems"}
+    by_name = {row["name"]: row for row in found["kernelspecs"]}
+    assert set(by_name) == {"anaconda3", "python3"}
+    for name, row in by_name.items():
+        assert row["ours"]
+        assert row["environment"] == name
+        assert row["prefix"] == f"/opt/conda/releases/{name}/{row['release']}"
+        assert row["interpreter"] == f"{row['prefix']}/bin/python"
+        assert row["directory"] == f"{layout.KERNELS}/{name}"
+
+
+def test_kernelspecs_that_cannot_start_as_a_box_says() -> None:
+    found = fact(Kernelspecs, {first_line("kernelspecs"): recorded("jupyter/kernelspecs-broken")})
+    directory = f"{layout.KERNELS}/anaconda3"
+    assert [(entry["problem"], entry["cure"]) for entry in found["problems"]] == [
+        (
+            "global kernelspec 'anaconda3' cannot start: kernel.json is not there.",
+            f"Deploy again if it is declared; else remove it: rm -r {directory}.",
+        ),
+        (
+            "demo's kernelspec 'tf2' cannot start: "
+            "interpreter /home/demo/.conda/envs/tf2/bin/python is missing.",
+            "demo can mend what it starts, or remove it: "
+            "/opt/jupyterhub/bin/jupyter kernelspec remove tf2.",
+        ),
+    ]
+    [mine] = [row for row in found["kernelspecs"] if row["user"] and row["name"] == "python3"]
+    assert mine["shadowed_by"] == f"{layout.KERNELS}/python3"
+    assert mine["problem"]
+
+
+def test_a_bare_box_has_no_kernelspecs_and_no_problems() -> None:
+    nothing: dict[str, Any] = {"kernelspecs": [], "python3_is_ours": False, "skipped": {}}
+    said = programs(kernelspecs={**nothing, "deployed": False})
+    assert fact(Kernelspecs, said) == fact(Kernelspecs) == {**nothing, "problems": []}
+
+
+def test_what_the_program_is_asked() -> None:
+    command = Kernelspecs().command(conda_root="/c", user="ada", users=True).get_raw_value()
+    arguments = json.loads(shlex.split(command)[-1])
+    assert arguments == {
+        "kernels": layout.KERNELS,
+        "others": [
+            "/opt/jupyterhub/current/share/jupyter/kernels",
+            "/usr/local/share/jupyter/kernels",
+            "/usr/share/jupyter/kernels",
+        ],
+        "hub": "/opt/jupyterhub",
+        "conda_root": "/c",
+        "user": "ada",
+        "users": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "cure"),
+    [
+        (
+            {**UNREAD, "name": "python3", "problem": "kernel.json is not JSON"},
+            "Deploy again: it is published anew.",
+        ),
+        (
+            {**OURS, "problem": f"its release {OURS['prefix']} is gone"},
+            "Deploy again: it is published anew.",
+        ),
+        (
+            {**OURS, "environment": None, "problem": "interpreter /bin/x is missing"},
+            "Deploy again: it is published anew.",
+        ),
+        (
+            {**OURS, "problem": f"ipykernel is not installed in {OURS['prefix']}"},
+            "Make its environment anew when nobody's kernel runs in it: "
+            f"remove {OURS['prefix']}, and deploy.",
+        ),
+        (
+            {"problem": "interpreter /x/bin/python is missing"},
+            "Mend what it starts, or remove it: /opt/jupyterhub/bin/jupyter kernelspec remove x.",
+        ),
+        (
+            {**UNREAD, "problem": "kernel.json is empty"},
+            f"Deploy again if it is declared; else remove it: rm -r {layout.KERNELS}/x.",
+        ),
+        (
+            {**UNREAD, "directory": "/usr/a b", "problem": "kernel.json is empty"},
+            "Mend its kernel.json, or remove it: rm -r '/usr/a b'.",
+        ),
+        (
+            {**UNREAD, "problem": "kernel.json is not readable for ordinary accounts"},
+            f"Open it to everybody: chmod -R a+rX {layout.KERNELS}/x.",
+        ),
+    ],
+)
+def test_a_global_kernelspec_that_cannot_start(row: dict[str, Any], cure: str) -> None:
+    name = row.get("name", "x")
+    problem = f"global kernelspec '{name}' cannot start: {row['problem']}."
+    assert problems(row) == [(problem, cure)]
+    # One that nobody gets harms nobody.
+    assert problems({**row, "shadowed_by": "/elsewhere"}) == []
+
+
+def test_a_users_kernelspec_that_cannot_start_is_the_users_to_mend() -> None:
+    mine = {"user": "ada", "name": "It's\n", "directory": "/home/ada/k"}
+    assert problems({**mine, "problem": "interpreter /x is missing"}) == [
+        (
+            r"""ada's kernelspec "It's\n" cannot start: interpreter /x is missing.""",
+            "ada can mend what it starts, or remove it: "
+            """/opt/jupyterhub/bin/jupyter kernelspec remove 'it'"'"'s\n'.""",
+        )
+    ]
+    assert problems({**mine, **UNREAD, "problem": "kernel.json is not there"}) == [
+        (
+            r"""ada's kernelspec "It's\n" cannot start: kernel.json is not there.""",
+            "ada can mend its kernel.json, or remove it: rm -r /home/ada/k.",
+        )
+    ]
+
+
+def test_a_python3_that_is_not_ours() -> None:
+    cure = "Deploy again: it is published then."
+    none = ("no kernelspec 'python3' is published: users get the hub's own Python as that.", cure)
+    other = {"name": "Python3", "directory": "/usr/share/jupyter/kernels/Python3"}
+    assert problems(python3=False) == [none]
+    assert problems({**other, "user": "ada"}, python3=False) == [none]
+    said = f"kernelspec 'python3' in {other['directory']} is not of environment 'python3'."
+    assert problems(other, python3=False) == [(said, cure)]
+    assert problems(python3=False, deployed=False) == []
+    # What is known to be broken is said once, and what is unknown is not called missing.
+    assert len(problems({**other, "problem": "kernel.json is empty"}, python3=False)) == 1
+    skipped = {layout.KERNELS: f"{layout.KERNELS} is not readable for ordinary accounts"}
+    assert problems(python3=False, skipped=skipped) == [
+        (
+            f"no kernelspec in {layout.KERNELS} is known: {skipped[layout.KERNELS]}.",
+            f"Open it to everybody: chmod -R a+rX {layout.KERNELS}.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "reason", "problem", "cure"),
+    [
+        (
+            "bob",
+            "/home/bob did not answer within 2 s",
+            "bob's home was not looked into: /home/bob did not answer within 2 s.",
+            "See whether what the home lies on is there: `findmnt`, `df`.",
+        ),
+        (
+            "bob",
+            "/home/bob/.local is not readable for this account",
+            "bob's home was not looked into: /home/bob/.local is not readable for this account.",
+            "See whose it is, and who may read it: `namei -l`.",
+        ),
+        (
+            "/usr/kernels",
+            "/usr/kernels did not answer within 2 s",
+            "no kernelspec in /usr/kernels is known: /usr/kernels did not answer within 2 s.",
+            "See whether what its kernels start is there: `findmnt`, `df`.",
+        ),
+    ],
+)
+def test_what_was_not_looked_into_is_a_problem(
+    at: str, reason: str, problem: str, cure: str
+) -> None:
+    assert problems(skipped={at: reason}) == [(problem, cure)]
 
 
 # --- the operation ---
