@@ -36,7 +36,7 @@ test-unit: .venv ## the tests that need no machine
 
 .PHONY: test-box
 test-box: .venv root browser ## the tests on a real machine; RELEASE=noble and so on for others
-	$(RUN)/python -m pytest tests/box -v --release $(RELEASE)
+	$(RUN)/python -m pytest tests/box -v --durations=10 --release $(RELEASE)
 
 .PHONY: lint
 lint: .venv ## ruff and mypy
