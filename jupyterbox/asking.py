@@ -157,16 +157,27 @@ def question(fact: str, root: str) -> list[str]:
 def pyinfra(
     inventory: Path, *words: str, boxes: Iterable[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run pyinfra where its config.py lies; who types a password types it into this terminal."""
-    limits = [word for name in boxes for word in ("--limit", exactly(name))]
+    """Run pyinfra where its config.py lies; a password is typed into the terminal of this one."""
     return subprocess.run(
-        [sys.executable, "-m", "pyinfra", "--json", *limits, str(inventory), *words],
+        command(inventory, *words, boxes=boxes),
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
     )
+
+
+def command(inventory: Path, *words: str, boxes: Iterable[str] = ()) -> list[str]:
+    """pyinfra's command line.
+
+    Args:
+        inventory: its file.
+        words: what is to be done.
+        boxes: with which; all of them by default.
+    """
+    limits = [word for name in boxes for word in ("--limit", exactly(name))]
+    return [sys.executable, "-m", "pyinfra", "--json", *limits, str(inventory), *words]
 
 
 def exactly(name: str) -> str:

@@ -216,7 +216,7 @@ def hub(answer: HubState) -> Iterator[RenderableType]:
     """The hub's release and units."""
     yield heading("Hub")
     current = answer["releases"].get(answer["current"] or "")
-    if current is None and not answer["units"]:
+    if current is None and not any(unit["exists"] for unit in answer["units"].values()):
         yield absent()
         return
     if current is not None:
