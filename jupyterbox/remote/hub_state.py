@@ -1,47 +1,34 @@
 """Print the hub's state as JSON: its releases, the secrets it has, its units, what they read.
 
-Arguments: root, state_dir, reads (a map of unit name to the paths that it reads when it starts).
+Arguments: root, state_dir, secrets (files in there), configuration (a file and the directory of
+those that are read after it), reads (a map of unit name to the paths that it reads when it starts;
+the hub's own reads the configuration).
 """
 
-import glob
 import hashlib
 import json
 import os
-import subprocess
+import stat
 import sys
 import time
-from pathlib import Path
 
+from answering import answer, need_root
+from hub_configuration import broken, not_recognized, sources
+from hub_releases import current, listed, releases
+from journal import errors
+from reading import Unreadable, read
+from units import moment, number, seconds, show, state_of
 
-def read_json(path):
-    """A file's content; None for what is no JSON."""
-    try:
-        with open(path) as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        return None
-
-
-def releases(root):
-    """The complete ones: id, and the digest of the proxy that each brings."""
-    found = {}
-    for path in glob.glob(f"{root}/releases/*/release.json"):
-        content = read_json(path)
-        if isinstance(content, dict):
-            found[Path(path).parent.name] = {"proxy": content.get("proxy")}
-    return found
-
-
-def current(root):
-    """The release that the link names."""
-    link = Path(root, "current")
-    return Path(os.path.realpath(link)).name if link.is_symlink() else None
+FIELDS = ["LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "NRestarts"]
+FIELDS += ["NeedDaemonReload", "MainPID", "StateChangeTimestamp"]
+CHANGING = ("activating", "deactivating", "reloading")
+SETTLED = 60  # seconds; a unit that ends whenever it is started does not run for so long
 
 
 def changed_at(path):
     """When what a unit reads there was last changed, in seconds; a directory with its files."""
     times = []
-    for entry in [path, *glob.glob(f"{path}/*")]:
+    for entry in [path, *(os.path.join(path, name) for name in listed(path))]:
         try:
             # Not the mtime, which `cp -p` and `mv` bring along from elsewhere.
             times.append(os.lstat(entry).st_ctime)
@@ -50,41 +37,52 @@ def changed_at(path):
     return max(times, default=0.0)
 
 
-def digest(path):
-    """A file's sha256; None for what is no file."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        return None
+def digests(paths):
+    """The sha256 of those paths that are files."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = hashlib.sha256(read(path)).hexdigest()
+        except Unreadable:
+            continue
+    return found
 
 
-def unit(name, reads):
+def unit(name, reads, properties):
     """A unit: is it there, enabled, active; and which of the things it reads are newer than it."""
-    fields = "LoadState,UnitFileState,ActiveState,NeedDaemonReload,MainPID"
-    try:
-        output = subprocess.run(
-            ["systemctl", "show", "-p", fields, name],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ).stdout
-    except FileNotFoundError:
-        # No systemd: preflight says so.
-        output = ""
-    shown = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-    pid = int(shown.get("MainPID") or 0)
+    pid = number(properties.get("MainPID", ""))
     started = started_at(pid)
     # A start is known to a hundredth of a second, rounded down.
     horizon = float("inf") if started is None else started + 0.05
+    fails = failing(properties)
+    by_itself = properties.get("Result") != "success" or number(properties.get("NRestarts", "")) > 0
     return {
-        "exists": shown.get("LoadState") == "loaded",
-        "enabled": shown.get("UnitFileState") == "enabled",
-        "active": shown.get("ActiveState") == "active",
-        "reload": shown.get("NeedDaemonReload") == "yes",
+        "exists": properties.get("LoadState") == "loaded",
+        "enabled": properties.get("UnitFileState") == "enabled",
+        "active": properties.get("ActiveState") == "active",
+        "state": state_of(properties),
+        "since": moment(properties.get("StateChangeTimestamp", "")),
+        "result": properties.get("Result", ""),
+        "restarts": number(properties.get("NRestarts", "")),
+        "failing": fails,
+        # One that has just been started again has not failed again yet.
+        "errors": errors(name, runs=2 if pid else 1) if fails and by_itself else [],
+        "reload": properties.get("NeedDaemonReload") == "yes",
         "runs_from": running_release(pid),
         "newer": [path for path in reads if changed_at(path) > horizon],
     }
+
+
+def failing(properties):
+    """Whether a unit that is there does not run, or has just ended and been started again."""
+    if properties.get("LoadState") != "loaded":
+        return False
+    again = number(properties.get("NRestarts", "")) > 0
+    if properties.get("ActiveState") == "active":
+        since = moment(properties.get("StateChangeTimestamp", ""))
+        return again and bool(since) and time.time() - seconds(since) < SETTLED
+    on_its_way = properties.get("ActiveState") in CHANGING
+    return not on_its_way or again or properties.get("Result") != "success"
 
 
 def started_at(pid):
@@ -104,27 +102,65 @@ def started_at(pid):
 def running_release(pid):
     """The release whose program a process runs; `current` may have moved on since it started."""
     try:
-        program = os.readlink(f"/proc/{pid}/exe").split("/")
+        program = os.readlink(f"/proc/{pid}/exe")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            # The hub's Python is the system's, under the name that its venv has for it.
+            called = os.fsdecode(file.read().split(b"\0")[0])
     except OSError:
         return None
-    return program[program.index("releases") + 1] if "releases" in program else None
+    for path in (program.split("/"), called.split("/")):
+        if "releases" in path[:-1]:
+            return path[path.index("releases") + 1]
+    return None
 
 
-def state(root, state_dir, reads):
-    """Everything that the deploy decides on."""
+def open_mode(path):
+    """A path's mode where it lets in others than root; None where it does not, or is not there."""
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return None
+    return f"{mode:o}" if mode & 0o77 else None
+
+
+def configuration_errors(configuration, name, unit):
+    """What is wrong with the configuration of the hub, whose unit is so."""
+    found = sources(*configuration)
+    if not unit["exists"] and not os.path.lexists(configuration[0]):
+        # No hub is there that misses it.
+        del found[configuration[0]]
+    problems = list(broken(found))
+    if unit["active"] and not unit["failing"]:
+        problems += not_recognized(found, name, seconds(unit["since"]))
+    return problems
+
+
+def state(root, state_dir, secrets, configuration, reads):
+    """Everything that the deploy decides on, and what people ask."""
+    complete, unusable = releases(root)
+    shown = show(list(reads), FIELDS)
+    units = {name: unit(name, paths, shown.get(name, {})) for name, paths in reads.items()}
+    [hub] = [name for name, paths in reads.items() if configuration[0] in paths]
+    open_modes = {path: open_mode(path) for path in [state_dir, *secrets, *configuration]}
+    closed = [path for path in secrets if os.path.exists(path) and not open_modes[path]]
+    read_by_units = {path: None for paths in reads.values() for path in paths}
     return {
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "current": current(root),
-        "releases": releases(root),
-        "secrets": [
-            name
-            for name in ("proxy.env", "cookie_secret")
-            if Path(state_dir, name).exists() and not os.stat(Path(state_dir, name)).st_mode & 0o77
-        ],
-        "units": {name: unit(name, paths) for name, paths in reads.items()},
-        "files": {path: digest(path) for paths in reads.values() for path in paths},
+        "releases": complete,
+        "broken": unusable,
+        "secrets": [os.path.basename(path) for path in closed],
+        "open": {path: mode for path, mode in open_modes.items() if mode},
+        "units": units,
+        # Not of a secret: whoever can guess it could see from this that it was the right one.
+        "files": digests(path for path in read_by_units if path not in secrets),
+        "configuration": configuration_errors(configuration, hub, units[hub]),
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(state(**json.loads(sys.argv[1]))))
+    arguments = json.loads(sys.argv[1])
+    # On a box without a hub there is nothing that is root's.
+    if any(os.path.lexists(arguments[key]) for key in ("root", "state_dir")):
+        need_root("The hub's state")
+    answer(state(**arguments))

