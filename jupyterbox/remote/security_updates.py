@@ -64,6 +64,8 @@ def waiting(installed, lists=LISTS):
     """
     newest, archives, asked = {}, set(), []
     for archive, release, files in security_archives(lists):
+        if not files:
+            raise Unreadable(f"apt has no package list of {archive}")
         for file in files:
             collect(archive, content(file), installed, newest)
         archives.add(archive)

@@ -147,6 +147,12 @@ def test_lists_may_be_packed(apt: Apt, tmp_path: Path, monkeypatch: pytest.Monke
         apt.waiting()
 
 
+def test_an_archive_whose_lists_were_removed_cannot_tell(apt: Apt) -> None:
+    apt.packages.unlink()
+    with pytest.raises(reading.Unreadable, match="no package list of noble-security"):
+        apt.waiting()
+
+
 def test_a_list_that_cannot_be_read_is_named(apt: Apt) -> None:
     apt.packages.unlink()
     apt.packages.mkdir()
