@@ -38,6 +38,10 @@ def main() -> int:
     change = difference(held, {**held, **records}, again=list(records))
     change.link = in_order(change.link)
     Transaction(str(prefix), change, ["conda", "python", "pip"]).execute(context, packages)
+    # As constructor's installers leave it: what they were made of.
+    urls = [f"{record['url']}#{record['md5']}" for record in in_order(records.values())]
+    state = "\n".join([f"# platform: {context.subdir}", "@EXPLICIT", *urls, ""])
+    (prefix / "conda-meta/initial-state.explicit.txt").write_text(state)
     (prefix / "envs").mkdir(exist_ok=True)
     condarc = prefix / ".condarc"
     if not condarc.exists():
