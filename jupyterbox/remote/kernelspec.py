@@ -33,7 +33,7 @@ def flaw_of(spec):
     if not isinstance(spec, dict):
         return "it is no object"
     argv = spec.get("argv")
-    if not isinstance(argv, list) or not argv or not all(map(is_word, argv)):
+    if not isinstance(argv, list) or not all(map(is_word, argv)) or not "".join(argv[:1]):
         return "argv is no command"
     env = spec.get("env", {})
     if not isinstance(env, dict) or not all(map(is_word, [*env, *env.values()])):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -132,7 +131,7 @@ class Homes:
 
     def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         self.box = box
-        monkeypatch.setattr(kernelspecs, "accounts", self.accounts)
+        monkeypatch.setattr(kernelspecs, "homes", self.accounts)
 
     def accounts(self, user: str | None) -> list[Any]:
         """Everybody's, as the program is told."""
@@ -283,6 +282,7 @@ def test_kernels_of_other_languages_need_their_interpreter_only(box: Box) -> Non
         (b"[]", "is not a kernelspec: it is no object"),
         (b"{}", "is not a kernelspec: argv is no command"),
         (b'{"argv": []}', "is not a kernelspec: argv is no command"),
+        (b'{"argv": [""]}', "is not a kernelspec: argv is no command"),
         (b'{"argv": "python"}', "is not a kernelspec: argv is no command"),
         (b'{"argv": ["python", 3]}', "is not a kernelspec: argv is no command"),
         (b'{"argv": ["a\\u0000b"]}', "is not a kernelspec: argv is no command"),
@@ -685,7 +685,7 @@ def test_what_a_user_has_closed_is_named_and_the_rest_answers(box: Box, people: 
     assert state["skipped"] == {"ada": reason}
 
 
-def test_an_interpreter_that_hangs_takes_its_place_along_and_no_other(
+def test_a_program_that_hangs_is_named_and_nothing_else_suffers(
     box: Box, people: Homes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(homes, "TIMEOUT", 0.5)
@@ -696,13 +696,40 @@ def test_an_interpreter_that_hangs_takes_its_place_along_and_no_other(
 
     monkeypatch.setattr(kernelspecs, "trouble", hangs)
     box.deploy()
-    box.put(box.local / "x", "/dead/bin/python")
-    box.put(people.kernels("ada") / "x", "/dead/bin/python")
+    good = box.python(box.folder / "p")
+    for kernels in (box.local, people.kernels("ada")):
+        box.put(kernels / "dead", "/dead/bin/python")
+        box.put(kernels / "good", good)
+    state = people.state
+    slow = "/dead/bin/python did not answer within 0 s"
+    assert [(row["name"], row["problem"]) for row in state["kernelspecs"]] == [
+        *(("dead", slow), ("good", None), ("python3", None)),
+        *(("dead", slow), ("good", None)),
+    ]
+    assert (state["skipped"], state["python3_is_ours"]) == ({}, True)
+
+
+def test_a_place_that_hangs_is_skipped_by_name(
+    box: Box, people: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(homes, "TIMEOUT", 0.5)
+    listdir = os.listdir
+
+    def hangs(folder: str) -> Any:
+        if folder in (str(box.local), str(people.kernels("ada"))):
+            time.sleep(60)
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", hangs)
+    box.deploy()
+    people.kernels("ada").mkdir(parents=True)
     box.put(people.kernels("bob") / "y", box.python(box.folder / "p"))
     state = people.state
     assert [row["name"] for row in state["kernelspecs"]] == ["python3", "y"]
-    assert sorted(state["skipped"]) == sorted([str(box.local), "ada"])
-    assert re.search("did not answer within", state["skipped"]["ada"])
+    assert state["skipped"] == {
+        str(box.local): f"{box.local} did not answer within 0 s",
+        "ada": f"{people.home('ada')} did not answer within 0 s",
+    }
 
 
 def test_homes_of_others_need_root(box: Box) -> None:
@@ -749,8 +776,12 @@ def test_any_kernel_json_makes_a_row(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "x").mkdir()
         Path(folder, "x/kernel.json").write_bytes(content)
-        [row] = kernelspecs.Judge(folder, f"{folder}/hub", f"{folder}/conda", folder).specs(folder)
-    assert row["interpreter"] is not None or row["problem"].startswith("kernel.json is ")
+        [spec] = kernelspecs.specs_in(folder, folder, f"{folder}/hub", folder)
+        row = spec["row"]
+        if spec["start"]:
+            row.update(kernelspecs.judge(spec["start"], f"{folder}/conda", f"{folder}/hub"))
+    assert (row["interpreter"] is None) == (spec["start"] is None)
+    assert row["interpreter"] or row["problem"].startswith("kernel.json is ")
     json.dumps(row)
 
 
