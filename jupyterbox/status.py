@@ -391,7 +391,7 @@ def starts(row: KernelspecRow) -> Text:
     if row["problem"]:
         return text(row["problem"], BAD)
     if row["shadowed_by"]:
-        return text(f"no, but {row['shadowed_by']}")
+        return text(f"no, shadowed by {row['shadowed_by']}")
     return Text("yes", GOOD)
 
 

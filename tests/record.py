@@ -3,6 +3,7 @@
     bare      a fresh box of every supported release
     deployed  a box after the demo's deploy
     hub       its hub: in use, and after things happened to it
+    system    the system: bare, after a deploy, with units that failed, and not up to date
     uv        uv's own errors; the network is asked for packages that are not there
     facts     what pyinfra says of a box to `jupyterbox status`, and the answers in docs/facts.md
 
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 
 from pyinfra.api.command import StringCommand
 
+from facts.box import System
 from facts.conda import CondaReleases
 from facts.hub import Hub, HubActivity
 from facts.jupyter import PublishedKernelspecs
@@ -99,6 +101,14 @@ echo 'c.JupyterHub.no_such_setting = 1' >> {layout.CONFIG}
 systemctl stop jupyterhub
 """
 
+SYSTEMCTL_FAILED = " ".join(["TZ=UTC", *module("system_state").FAILED, "-.slice", "'*'"])
+SIMULATE = "apt-get --simulate -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= dist-upgrade"
+LISTS = "/var/lib/apt/lists"
+
+# As Ubuntu 24.04 was released; there have been security updates of each since.
+OLD = ["less=590-2ubuntu2", "gzip=1.12-1ubuntu3", "libexpat1=2.6.1-2build1"]
+SOME = "awk -v RS= -v ORS='\\n\\n' '/^Package: (dpkg|bash|less|gzip|libexpat1)\\n/'"
+
 UV = {
     "no-such-package": ["no-such-package-jupyterbox-xyz"],
     "no-such-version": ["six==99"],
@@ -159,6 +169,15 @@ class Recorder:
         who = "" if user == "root" else f" to {user}"
         command = arguments.pop("command", None) or fact.command(**arguments)
         self(name, f"{asked}{who}{after}", command, user)
+
+    def whole(self, name: str) -> None:
+        """Record what the box says of itself as a whole, but for the build of its host's kernel."""
+        said = self.machine.run(System().command().get_raw_value(), check=True).stdout
+        kernel = os.uname().release
+        text = said.replace(kernel, kernel.partition("-")[0])
+        write(
+            f"box/system-{name}", f"What facts.box.System's command printed on {self.system}.", text
+        )
 
 
 def bare(release: str) -> None:
@@ -252,14 +271,19 @@ def hub_with_news(machine: Machine, record: Recorder) -> None:
 
 def hub_misconfigured(machine: Machine, record: Recorder) -> None:
     """What it says of a configuration that the hub does not recognize, and of one that ends it."""
-    machine.run("systemctl enable jupyterhub", check=True)
+    # Long enough to be looked at between one end and the next start.
+    slowly = f"{layout.unit_file(layout.HUB_UNIT)}.d/slowly.conf"
+    machine.run(f"install -D /dev/stdin {slowly}", input="[Service]\nRestartSec=60\n", check=True)
+    machine.run("systemctl daemon-reload; systemctl enable jupyterhub", check=True)
     for name, content in {
         "unrecognized": "c.JupyterHub.prot = 8000\nc.JupyterHub.no_such_option = 1\n",
         "failed": "c.JupyterHub.services = []\nc.Spawner.mem_limit = 1 / 0\n",
     }.items():
         path = f"{layout.CONFIG_D}/50-mine.py"
         machine.run(f"cat > {path}", input=content, check=True)
-        machine.run("systemctl reset-failed; systemctl restart jupyterhub; sleep 5", check=True)
+        # The journal then has nothing but this.
+        machine.run("journalctl --rotate --vacuum-time=1s; systemctl reset-failed", check=True)
+        machine.run("systemctl restart jupyterhub; sleep 5", check=True)
         after = f" with {content!r} in its configuration"
         record.fact(f"hub/state-{name}", Hub(), after)
         record(f"hub/journal-{name}", f"`{JOURNAL}`{after}", JOURNAL)
@@ -275,6 +299,36 @@ def deploy(machine: Machine) -> None:
     subprocess.run(command, cwd=REPOSITORY, env=env, check=True)
 
 
+def system() -> None:
+    """What a box says of itself as a whole."""
+    with box("trixie", "system") as machine:
+        record = Recorder(machine, "a bare Debian 13")
+        record.whole("bare")
+        record("box/mountinfo", "/proc/self/mountinfo", "cat /proc/self/mountinfo")
+        record("box/failed-none", f"`{SYSTEMCTL_FAILED}`", SYSTEMCTL_FAILED)
+        machine.run("apt-get update", check=True)
+        heads = f"head --lines=10 {LISTS}/*_InRelease"
+        record("box/releases-trixie", f"`{heads}`", heads)
+        deploy(machine)
+        record = Recorder(machine, "Debian 13 after a deploy")
+        record.whole("deployed")
+        slow = "systemd-run --unit=slow --property=RuntimeMaxSec=1 sleep 9"
+        machine.run(f"systemd-run --unit=broken false; {slow}; sleep 3", check=True)
+        record("box/failed-two", f"`{SYSTEMCTL_FAILED}` then", SYSTEMCTL_FAILED)
+    with box("noble", "system") as machine:
+        old = "apt-get install --yes --allow-downgrades"
+        machine.run(f"apt-get update && {old} {' '.join(OLD)} && apt-mark hold less", check=True)
+        record = Recorder(machine, "Ubuntu 24.04 with some packages as released, one of them held")
+        record.whole("outdated")
+        record("box/releases-noble", f"`{heads}`", heads)
+        record("box/simulated", f"`{SIMULATE}`", SIMULATE)
+        for name, file in {
+            "dpkg-status": "/var/lib/dpkg/status",
+            "security-packages": f"{LISTS}/*-security_main_binary-*_Packages",
+        }.items():
+            record(f"box/{name}", f"awk, of some packages in {file},", f"{SOME} {file}")
+
+
 def facts() -> None:
     """What a box says to all facts: bare, in use, damaged, and where it is not to be asked."""
     with box("trixie", "facts") as machine:
@@ -286,8 +340,9 @@ def facts() -> None:
             write_answers(ask)
             machine.run(DAMAGE, check=True)
             ask.all("damaged", "the same once it had been damaged")
-        wrong = ["--data", "ssh_user=opspw", "--data", "_sudo=true", "--data", "_sudo_password=no"]
-        ask.all("refused", "the same to an account with a wrong password", *wrong)
+        opspw = ["--data", "ssh_user=opspw", "--data", "_sudo=true"]
+        ask.all("password", "the same to an account whose sudo asks for a password", *opspw)
+        ask.all("refused", "the same to it with a wrong one", *opspw, "--data", "_sudo_password=no")
         machine.kill()
         ask.all("unreachable", "the same once it had been switched off")
 
@@ -324,9 +379,17 @@ class Asker:
         return by_host[self.machine.ssh_host]
 
     def all(self, name: str, where: str, *options: str) -> None:
-        """Record what pyinfra prints and logs when it is asked everything."""
+        """Record what pyinfra prints and logs when it is asked everything, and nobody types."""
         words = [word for fact in asking.FACTS.values() for word in asking.question(fact, CONDA)]
-        done = asking.pyinfra(self.inventory, "fact", *words, *options)
+        done = subprocess.run(
+            asking.command(self.inventory, "fact", *words, *options),
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            # No terminal to ask for a password at.
+            start_new_session=True,
+        )
         said = f"of {where}, asked for all that `jupyterbox status` shows"
         write(f"status/{name}", f"pyinfra's answer {said}.", self.masked(done.stdout))
         write(f"status/{name}-log", f"pyinfra's log {said}.", self.masked(done.stderr))
@@ -335,7 +398,7 @@ class Asker:
         """Without the names of this machine, of its mirrors and of its kernel's build."""
         places = filter(None, [self.machine.python_index, self.machine.npm_registry])
         names = {urlsplit(place).hostname or "": "mirror.example.org" for place in places}
-        names |= {self.machine.name: "demo", str(REPOSITORY): "."}
+        names |= {self.machine.name: "demo", str(TOOLS.parent): "./.venv", str(REPOSITORY): "."}
         release = os.uname().release
         names[release] = release.partition("-")[0]
         for name, shown in names.items():
@@ -375,9 +438,11 @@ if __name__ == "__main__":
             deployed()
         elif what == "hub":
             hub()
+        elif what == "system":
+            system()
         elif what == "uv":
             uv()
         elif what == "facts":
             facts()
         else:
-            sys.exit(f"{what!r} is none of: bare, deployed, hub, uv, facts")
+            sys.exit(f"{what!r} is none of: bare, deployed, hub, system, uv, facts")
