@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.box.conftest import REPOSITORY, Operator
+from tests.box.user import wait_for
 
 CLONE_NEWNS = 0x00020000
 
@@ -45,9 +46,8 @@ def dead(box: Operator, path: str) -> Iterator[None]:
     # Something in the box that can be told from the host.
     seconds = str(uuid.uuid4().int % 10**9 + 10**9)
     box.sh(f"nohup sleep {seconds} >/dev/null 2>&1 & :")
-    [pid] = [
-        entry.name for entry in Path("/proc").glob("[0-9]*") if cmdline(entry) == ["sleep", seconds]
-    ]
+    wait_for(lambda: bool(running("sleep", seconds)), "a process in the box")
+    [pid] = running("sleep", seconds)
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.box.dead_mount", pid, path],
         cwd=REPOSITORY,
@@ -63,6 +63,11 @@ def dead(box: Operator, path: str) -> Iterator[None]:
         server.stdin.close()
         server.wait()
         box.sh(f"pkill -f '^sleep {seconds}'; umount -l {path}", check=False)
+
+
+def running(*command: str) -> list[str]:
+    """The processes, as this host numbers them, that run just this."""
+    return [entry.name for entry in Path("/proc").glob("[0-9]*") if cmdline(entry) == [*command]]
 
 
 def cmdline(process: Path) -> list[str]:
