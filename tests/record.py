@@ -29,7 +29,7 @@ from pyinfra.api.command import StringCommand
 from facts.box import System
 from facts.conda import CondaReleases
 from facts.hub import Hub, HubActivity
-from facts.jupyter import PublishedKernelspecs
+from facts.jupyter import Kernelspecs, PublishedKernelspecs
 from facts.packages import AptRepositories, MissingPackages, Site
 from facts.preflight import Access, Preflight
 from facts.users import Accounts
@@ -99,6 +99,14 @@ END
 ln -s ../releases/gone/0123456789ab {CONDA}/envs/gone
 echo 'c.JupyterHub.no_such_setting = 1' >> {layout.CONFIG}
 systemctl stop jupyterhub
+"""
+
+# The article's commands, and `python3`, which is the name where none is given.
+OWN_KERNELS = """su - demo -c '
+conda create --yes --name tf2 python ipykernel
+conda run --name tf2 python -m ipykernel install --user --name tf2 --display-name "TF 2"
+conda run --name tf2 python -m ipykernel install --user
+rm -r ~/.conda/envs/tf2'
 """
 
 SYSTEMCTL_FAILED = " ".join(["TZ=UTC", *module("system_state").FAILED, "-.slice", "'*'"])
@@ -194,6 +202,7 @@ def bare(release: str) -> None:
             return
         record.fact("conda/state-bare", CondaReleases())
         record.fact("jupyter/state-bare", PublishedKernelspecs(), environments=["python3"])
+        record.fact("jupyter/kernelspecs-bare", Kernelspecs())
         names = ["root", "ops", "opspw", "nobody", "ada"]
         record.fact("users/accounts", Accounts(), users=names, groups=["sudo", "lab"])
         machine.run(f"mkdir -m 755 {layout.WORKSPACE}", user="ops", check=True)
@@ -216,6 +225,11 @@ def deployed() -> None:
         record.fact("preflight/deployed", Preflight(), command=PREFLIGHT)
         record.fact("conda/state-deployed", CondaReleases())
         record.fact("jupyter/state-deployed", PublishedKernelspecs(), environments=environments)
+        record.fact("jupyter/kernelspecs-deployed", Kernelspecs())
+        machine.run(OWN_KERNELS, check=True)
+        machine.run(f"rm {layout.KERNELS}/anaconda3/kernel.json", check=True)
+        gone = " once a user's environment and a kernel.json had been removed"
+        record.fact("jupyter/kernelspecs-broken", Kernelspecs(), gone)
 
 
 def hub() -> None:

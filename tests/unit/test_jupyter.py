@@ -132,9 +132,10 @@ def test_kernelspecs_that_cannot_start_as_a_box_says() -> None:
 
 
 def test_a_bare_box_has_no_kernelspecs_and_no_problems() -> None:
-    nothing: dict[str, Any] = {"kernelspecs": [], "python3_is_ours": False, "skipped": {}}
-    said = programs(kernelspecs={**nothing, "deployed": False})
-    assert fact(Kernelspecs, said) == fact(Kernelspecs) == {**nothing, "problems": []}
+    nothing = {"kernelspecs": [], "python3_is_ours": False, "skipped": {}, "problems": []}
+    said = {first_line("kernelspecs"): recorded("jupyter/kernelspecs-bare")}
+    assert fact(Kernelspecs, said) == nothing
+    assert fact(Kernelspecs) == nothing
 
 
 def test_what_the_program_is_asked() -> None:
