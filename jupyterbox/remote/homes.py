@@ -14,6 +14,8 @@ import signal
 import time
 import zlib
 
+from mountinfo import mounts
+
 TIMEOUT = 2.0  # seconds for one home
 PATIENCE = 6.0  # seconds for all of them
 REGULAR = range(1000, 65534)  # uids of people, by Debian's policy
@@ -150,11 +152,9 @@ def look_into(homes, question):
 def mount_of(path):
     """The mount point that a path lies on, told from its name: asking for it might hang."""
     best = "/"
-    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
-        for line in mounts:
-            point = line.split()[4].encode().decode("unicode_escape")
-            if f"{path}/".startswith(f"{point.rstrip('/')}/") and len(point) >= len(best):
-                best = point
+    for point in (mount["mount"] for mount in mounts()):
+        if f"{path}/".startswith(f"{point.rstrip('/')}/") and len(point) >= len(best):
+            best = point
     return best
 
 

@@ -34,11 +34,9 @@ def read(path, limit=LIMIT):
             raise Unreadable("is not a regular file")
         if found.st_size > limit:
             raise Unreadable(f"is {found.st_size >> 20} MB, too large to be one")
-        content = os.read(file, limit)
-        while content and len(content) < found.st_size:
-            more = os.read(file, limit)
-            if not more:
-                break
+        content = b""
+        # /proc gives a page at a time, and no size.
+        while len(content) < limit and (more := os.read(file, limit - len(content))):
             content += more
         return content
     except OSError as error:
