@@ -5,15 +5,29 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from pyinfra.api.facts import FactBase
+from pyinfra_cli.commands import get_facts_and_args  # type: ignore[import-untyped]
+from typing_extensions import TypedDict
 
 from jupyterbox import settings
+from jupyterbox.asking import FACTS
 from jupyterbox.settings import REPOSITORY, Setting
+from tests.answers import (
+    PAGE,
+    has_shape,
+    laid_out,
+    shape,
+    shortened,
+    shown_answers,
+    without_notes,
+)
 
 MODULES = sorted(
     path
@@ -100,6 +114,83 @@ def test_every_fact_has_an_empty_value_and_says_what_it_takes(cls: type[FactBase
     described = inspect.getdoc(cls) or ""
     for parameter in list(inspect.signature(cls.command).parameters)[1:]:
         assert re.search(rf"^ +{parameter}: ", described, re.MULTILINE), parameter
+
+
+def asked_by_people(cls: type[FactBase[object]]) -> bool:
+    """Whether a fact says what is wrong, as those do that people ask."""
+    empty = cls().default()
+    return isinstance(empty, dict) and "problems" in empty
+
+
+ASKED_BY_PEOPLE = [cls for cls in facts() if asked_by_people(cls)]
+
+
+def test_facts_that_people_ask_are_those_with_problems() -> None:
+    assert {cls.name for cls in ASKED_BY_PEOPLE} >= set(FACTS.values())
+
+
+@pytest.mark.parametrize("cls", ASKED_BY_PEOPLE, ids=lambda cls: cls.__name__)
+def test_every_fact_that_people_ask_is_in_the_manual(cls: type[FactBase[object]]) -> None:
+    entry = fact_entries()[cls.name]
+    assert f"\n    pyinfra inventories/box.py fact {cls.name}" in entry
+    assert re.search(r"^(Takes|Needs) .*\b(no )?root\b", entry, re.MULTILINE | re.DOTALL)
+    for argument in list(inspect.signature(cls.command).parameters)[1:]:
+        assert f"`{argument}`" in entry, argument
+
+
+@pytest.mark.parametrize("cls", ASKED_BY_PEOPLE, ids=lambda cls: cls.__name__)
+def test_the_manual_shows_a_real_answer_of_every_fact(cls: type[FactBase[object]]) -> None:
+    [(asked, shown)] = [one for one in shown_answers() if one[0].split()[0] == cls.name]
+    assert f"<!-- answer: {asked} -->" in fact_entries()[cls.name]
+    assert has_shape(shown, shape(cls))
+    if cls.name in FACTS.values():
+        assert without_notes(shown) != cls().default(), "an answer of a box that has it"
+    # Its command line is one that pyinfra takes.
+    [(_, _, arguments)] = get_facts_and_args(asked.split())
+    inspect.signature(cls().command).bind(**arguments)
+
+
+def test_the_manual_names_every_other_fact() -> None:
+    listed = fact_entries()["What the deploy asks"]
+    others = [cls for cls in facts() if cls not in ASKED_BY_PEOPLE]
+    assert sorted(re.findall(r"`([A-Z]\w+)`", listed)) == sorted(cls.__name__ for cls in others)
+
+
+def test_the_manual_names_what_status_prints_for_programs() -> None:
+    manual = (REPOSITORY / "docs/operating.md").read_text()
+    for subject in ["problems", *FACTS]:
+        assert f"`{subject}`" in manual, subject
+
+
+def fact_entries() -> dict[str, str]:
+    """The sections of docs/facts.md, by their titles."""
+    return dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", PAGE.read_text(), re.MULTILINE))
+
+
+class Entry(TypedDict):
+    id: str
+    tags: list[str]
+
+
+class Answer(TypedDict):
+    entries: dict[str, Entry]
+    when: str | None
+
+
+def test_an_answer_is_shortened_by_rule() -> None:
+    entry: Entry = {"id": "/releases/0123456789ab/bin", "tags": list("abcdef")}
+    answer = {"entries": dict.fromkeys("xyz", entry), "when": "2026-11-23T16:40:00+00:00"}
+    found = shortened(answer, Answer)
+    few = {"id": "/releases/0123…/bin", "tags": ["a", "b", "c", "d", "… 2 more"]}
+    assert found == {
+        "entries": {"x": few, "y": few, "…": "1 more"},
+        "when": "2026-11-23T16:40:00+00:00",
+    }
+    assert has_shape(found, Answer)
+    assert json.loads(laid_out(found)) == found
+    assert not has_shape({**answer, "more": 1}, Answer)
+    with pytest.raises(ValidationError):
+        has_shape({"entries": {}}, Answer)
 
 
 def test_the_deploy_is_a_table_of_contents() -> None:
