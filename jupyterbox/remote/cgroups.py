@@ -48,7 +48,8 @@ def memory(root, group, pids):
     """
     for template, peak in MEMORY:
         path = template.format(root=root, group=group)
-        if found := content(path).strip():
+        found = content(path).strip()
+        if found.isdecimal():
             most = content(os.path.join(os.path.dirname(path), peak)).strip()
             return int(found), int(most) if most.isdecimal() else None, os.path.basename(path)
     resident = (RESIDENT.findall(content(f"/proc/{pid}/status")) for pid in pids)

@@ -43,10 +43,10 @@ def servers(known, pattern):
     """
     believed = [server for server in known or [] if server["running"]]
     shown = show([pattern, *(server["unit"] for server in believed)], FIELDS)
-    found = [server_in(shown.get(s["unit"], {}), s["unit"], s, True) for s in believed]
+    found = [server_in(shown[s["unit"]], s["unit"], s, True) for s in believed]
     earlier = {server["unit"]: server for server in known or []}
     for unit in sorted(shown.keys() - {server["unit"] for server in believed}):
-        if shown[unit].get("ActiveState") in RUNNING:
+        if shown[unit]["ActiveState"] in RUNNING:
             of = {"user": user_of(unit), "name": "", **earlier.get(unit, {})}
             found.append(server_in(shown[unit], unit, of, None if known is None else False))
     return found
@@ -63,10 +63,10 @@ def server_in(properties, unit, server, known):
         "unit": unit,
         "known": known,
         "state": state,
-        "result": properties.get("Result", ""),
-        "since": moment(properties.get("StateChangeTimestamp", "")) or started,
+        "result": properties["Result"],
+        "since": moment(properties["StateChangeTimestamp"]) or started,
         "last_activity": server.get("last_activity"),
-        "group": properties.get("ControlGroup", ""),
+        "group": properties["ControlGroup"],
     }
 
 

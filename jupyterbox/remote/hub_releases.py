@@ -46,14 +46,7 @@ def release(prefix):
     Raises:
         Unreadable: it is incomplete, or nobody can say what it is.
     """
-    try:
-        record = read_json(os.path.join(prefix, "release.json"))
-    except Unreadable as reason:
-        missing = not os.path.lexists(os.path.join(prefix, "release.json"))
-        said = "is incomplete: its build was interrupted" if missing else f"has a release.json that {reason}"
-        raise Unreadable(said) from None
-    if not isinstance(record, dict):
-        raise Unreadable("has a release.json that is no record")
+    record = recorded(prefix)
     then = record.get("packages")
     then = {normal(name): text(v) for name, v in then.items()} if isinstance(then, dict) else {}
     now = installed(prefix)
@@ -72,6 +65,24 @@ def release(prefix):
             if then and then.get(name) != now.get(name)
         ],
     }
+
+
+def recorded(prefix):
+    """What release.json says, which is written last.
+
+    Raises:
+        Unreadable: it is not there, or says nothing.
+    """
+    path = os.path.join(prefix, "release.json")
+    if not os.path.lexists(path):
+        raise Unreadable("is incomplete: its build was interrupted")
+    try:
+        record = read_json(path)
+    except Unreadable as reason:
+        raise Unreadable(f"has a release.json that {reason}") from None
+    if not isinstance(record, dict):
+        raise Unreadable("has a release.json that is no record")
+    return record
 
 
 def text(value):

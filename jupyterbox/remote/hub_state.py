@@ -50,39 +50,47 @@ def digests(paths):
 
 def unit(name, reads, properties):
     """A unit: is it there, enabled, active; and which of the things it reads are newer than it."""
-    pid = number(properties.get("MainPID", ""))
+    pid = number(properties["MainPID"])
     started = started_at(pid)
     # A start is known to a hundredth of a second, rounded down.
     horizon = float("inf") if started is None else started + 0.05
-    fails = failing(properties)
-    by_itself = properties.get("Result") != "success" or number(properties.get("NRestarts", "")) > 0
+    failing, said = failure(name, properties)
     return {
-        "exists": properties.get("LoadState") == "loaded",
-        "enabled": properties.get("UnitFileState") == "enabled",
-        "active": properties.get("ActiveState") == "active",
+        "exists": properties["LoadState"] == "loaded",
+        "enabled": properties["UnitFileState"] == "enabled",
+        "active": properties["ActiveState"] == "active",
         "state": state_of(properties),
-        "since": moment(properties.get("StateChangeTimestamp", "")),
-        "result": properties.get("Result", ""),
-        "restarts": number(properties.get("NRestarts", "")),
-        "failing": fails,
-        # One that has just been started again has not failed again yet.
-        "errors": errors(name, runs=2 if pid else 1) if fails and by_itself else [],
-        "reload": properties.get("NeedDaemonReload") == "yes",
+        "since": moment(properties["StateChangeTimestamp"]),
+        "result": properties["Result"],
+        "restarts": number(properties["NRestarts"]),
+        "failing": failing,
+        "errors": said,
+        "reload": properties["NeedDaemonReload"] == "yes",
         "runs_from": running_release(pid),
         "newer": [path for path in reads if changed_at(path) > horizon],
     }
 
 
-def failing(properties):
-    """Whether a unit that is there does not run, or has just ended and been started again."""
-    if properties.get("LoadState") != "loaded":
-        return False
-    again = number(properties.get("NRestarts", "")) > 0
-    if properties.get("ActiveState") == "active":
-        since = moment(properties.get("StateChangeTimestamp", ""))
-        return again and bool(since) and time.time() - seconds(since) < SETTLED
-    on_its_way = properties.get("ActiveState") in CHANGING
-    return not on_its_way or again or properties.get("Result") != "success"
+def failure(name, properties):
+    """Whether a unit that is there does not run or keeps ending, and what it says about that."""
+    if properties["LoadState"] != "loaded":
+        return False, []
+    changing = properties["ActiveState"] in CHANGING
+    again = number(properties["NRestarts"]) > 0
+    if properties["ActiveState"] == "active":
+        # A hub is active before it has read its configuration.
+        said = errors(name, starting=True) if again and is_young(properties) else []
+        return bool(said), said
+    by_itself = again or properties["Result"] != "success"
+    if changing and not by_itself:
+        return False, []
+    return True, errors(name, starting=changing) if by_itself else []
+
+
+def is_young(properties):
+    """Whether a unit has come to its state lately."""
+    since = moment(properties["StateChangeTimestamp"])
+    return since is not None and time.time() - seconds(since) < SETTLED
 
 
 def started_at(pid):
@@ -130,7 +138,7 @@ def configuration_errors(configuration, name, unit):
         # No hub is there that misses it.
         del found[configuration[0]]
     problems = list(broken(found))
-    if unit["active"] and not unit["failing"]:
+    if unit["active"] and unit["since"] and not unit["failing"]:
         problems += not_recognized(found, name, seconds(unit["since"]))
     return problems
 
@@ -139,7 +147,7 @@ def state(root, state_dir, secrets, configuration, reads):
     """Everything that the deploy decides on, and what people ask."""
     complete, unusable = releases(root)
     shown = show(list(reads), FIELDS)
-    units = {name: unit(name, paths, shown.get(name, {})) for name, paths in reads.items()}
+    units = {name: unit(name, paths, shown[name]) for name, paths in reads.items()}
     [hub] = [name for name, paths in reads.items() if configuration[0] in paths]
     open_modes = {path: open_mode(path) for path in [state_dir, *secrets, *configuration]}
     closed = [path for path in secrets if os.path.exists(path) and not open_modes[path]]

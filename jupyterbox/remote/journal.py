@@ -18,6 +18,7 @@ RAISED = re.compile(r"\s*([\w.]*(?:Error|Exception|Exit|Interrupt)\b.*)")
 FRAME = re.compile(r'\s*File "([^"]*/jupyterhub_config[^"]*)", line (\d+)')
 PROXY = re.compile(r"\S+ \[ConfigProxy\] error: (.*)")
 SYSTEMD = re.compile(r"[\w@.-]+\.service: ((?:Failed (?!with)|Unable ).*)")
+READY = re.compile(r"JupyterHub is now running|Started .*\(configurable-http-proxy\)")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 UNKNOWN_OPTION = re.compile(
     r"Config option `(\w+)` not recognized by `(\w+)`(?:\.\s*(Did you mean [\w`:, ]+\?))?"
@@ -33,17 +34,20 @@ KEY = re.compile(r"(?<![\w/.])[\w+=-][\w+/=-]{23,}|[\w+=-]{24,}")
 MASK = "***"
 
 
-def errors(unit, runs=1):
+def errors(unit, starting=False):
     """The last errors that a unit wrote to the journal, the newest last.
 
     Args:
-        unit: one that does not run, or keeps ending.
-        runs: from its start to its end, that are looked at; the newest counts that says why.
+        unit: one that has ended.
+        starting: it is on its way again; how it ended before counts until it has come as far.
     """
     by_run = {}
     for run, line in read(unit):
         by_run.setdefault(run, []).append(line)
-    for lines in list(by_run.values())[: -runs - 1 : -1]:
+    runs = list(by_run.values())[::-1]
+    if starting and runs and any(map(READY.search, runs[0])):
+        return []
+    for lines in runs[: 2 if starting else 1]:
         if found := list(dict.fromkeys(failures(lines))):
             return [masked(line)[:WIDTH].rstrip(".") for line in found[-SHOWN:]]
     return []

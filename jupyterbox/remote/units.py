@@ -15,14 +15,15 @@ def show(names, fields):
         fields: names of properties.
 
     Returns:
-        The properties by unit; nothing where there is no systemd or it does not answer.
+        The properties by unit; they are empty where there is no systemd or it does not answer.
     """
+    nothing = dict.fromkeys(fields, "")
+    shown = {name: nothing for name in names if "*" not in name}
     command = ["systemctl", "show", "-p", ",".join(["Id", *fields]), "--", *names]
-    shown = {}
     for block in said(command).split("\n\n"):
         properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if "Id" in properties:
-            shown[properties["Id"]] = properties
+            shown[properties["Id"]] = {**nothing, **properties}
     return shown
 
 
@@ -62,11 +63,11 @@ def seconds(moment):
 
 def number(shown):
     """A number that systemd has written; 0 for none."""
-    return int(shown) if shown.isdecimal() else 0
+    return int(shown) if shown.isdecimal() and len(shown) < 20 else 0
 
 
 def state_of(properties):
     """A unit's state as `systemctl status` has it, `active (running)`; why there is none else."""
-    if properties.get("LoadState") != "loaded":
-        return properties.get("LoadState", "unknown")
+    if properties["LoadState"] != "loaded":
+        return properties["LoadState"] or "unknown"
     return f"{properties['ActiveState']} ({properties['SubState']})"

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from facts.hub import Hub as HubFact
 from tests.unit.engine import recorded
 from tests.unit.remote import call, module
 
@@ -377,7 +380,19 @@ def test_a_unit_fails_that_does_not_run_or_keeps_ending(
     else:
         properties = {"StateChangeTimestamp": "Mon 2026-11-02 16:21:52 UTC", **properties}
     hub.runs_as(0, **properties)
+    hub.journal(recorded("hub/journal-failed"))
     assert hub.unit["failing"] is failing
+
+
+def test_a_unit_that_has_come_as_far_as_it_shall_does_not_fail(hub: Hub) -> None:
+    now = time.strftime("%a %Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    hub.runs_as(0, NRestarts="2", StateChangeTimestamp=now)
+    ready = "JupyterHub is now running"
+    hub.journal(
+        recorded("hub/journal-failed")
+        + json.dumps({"MESSAGE": ready, "_SYSTEMD_INVOCATION_ID": "next"})
+    )
+    assert (hub.unit["failing"], hub.unit["errors"]) == (False, [])
 
 
 def test_what_is_newer_than_the_process_was_not_read(hub: Hub, start: Callable[[], int]) -> None:
@@ -518,3 +533,50 @@ def test_options_that_the_hub_does_not_recognize(hub: Hub) -> None:
         # Set in some other way than by its name.
         {"file": None, "line": None, "error": "JupyterHub has no option no_such_option"},
     ]
+
+
+# --- garbage ---
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+RECORDS = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("proxy", "built", "by", "python", "packages"), JSON)
+)
+
+
+@given(content=st.binary() | RECORDS.map(lambda record: json.dumps(record).encode()))
+def test_any_release_json_makes_a_release_or_a_broken_one(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "any-hub"
+    prefix = root / "releases/aaa"
+    prefix.mkdir(parents=True, exist_ok=True)
+    (prefix / "release.json").write_bytes(content)
+    complete, broken = module("hub_releases").releases(str(root))
+    assert list(complete) in ([], ["aaa"])
+    # None of its programs is there.
+    assert list(broken) == [str(prefix)]
+    HubFact().process([json.dumps({**BARE, "releases": complete, "broken": broken})])
+
+
+@given(values=st.lists(st.text(), min_size=9, max_size=9), text=st.text())
+def test_whatever_systemctl_says_is_a_unit(values: list[str], text: str) -> None:
+    lines = [f"{key}={value}" for key, value in zip(hub_state.FIELDS, values, strict=True)]
+    units = module("units")
+    real, units.said = units.said, lambda *_: "\n".join([f"Id={UNIT}", *lines, text])
+    try:
+        shown = units.show([UNIT], hub_state.FIELDS)
+    finally:
+        units.said = real
+    properties = {**shown[UNIT], "MainPID": "0"}
+    unit = hub_state.unit(UNIT, [], properties)
+    HubFact().process([json.dumps({**BARE, "units": {UNIT: unit}})])
+
+
+@given(source=st.binary() | st.text().map(str.encode))
+def test_whatever_a_configuration_is_it_is_not_executed(source: bytes) -> None:
+    for error in module("hub_configuration").broken({"x.py": source}):
+        assert isinstance(error["error"], str)

@@ -40,14 +40,18 @@ def test_the_end_of_a_traceback_and_the_line_of_the_configuration(says: Says) ->
     assert journal.errors("x.service") == [f"{path}, line 2: ZeroDivisionError: division by zero"]
 
 
-def test_only_the_last_runs_count(says: Says) -> None:
+def test_only_the_last_run_counts_and_the_one_before_until_this_is_ready(says: Says) -> None:
     failed = entry("[E 2026-11-23 16:29:59.134 JupyterHub app:3917] Failed to bind hub", "1")
-    started = entry("[I 2026-11-23 16:29:59.134 JupyterHub app:3917] Running JupyterHub", "2")
+    started = entry("[I 2026-11-23 16:29:59.134 JupyterHub app:3493] Running JupyterHub", "2")
     says(failed, started)
     assert journal.errors("x.service") == []
-    assert journal.errors("x.service", runs=2) == ["Failed to bind hub"]
+    assert journal.errors("x.service", starting=True) == ["Failed to bind hub"]
     says(failed, started, entry("Something else", "3"))
-    assert journal.errors("x.service", runs=2) == []
+    assert journal.errors("x.service", starting=True) == []
+    ready = "[I 2026-11-23 16:28:32.005 JupyterHub app:3946] JupyterHub is now running, internal"
+    for line in (ready, "Started jupyterhub-proxy.service - x (configurable-http-proxy)."):
+        says(failed, started, entry(line, "2"))
+        assert journal.errors("x.service", starting=True) == []
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_what_is_no_secret_can_be_read(says: Says, line: str) -> None:
 def test_garbage_is_passed_over(lines: list[str]) -> None:
     said, journal.said = journal.said, lambda *_: "\n".join(lines)
     try:
-        assert isinstance(journal.errors("x.service"), list)
+        assert isinstance(journal.errors("x.service", starting=True), list)
         assert isinstance(journal.unknown_options("x.service", 0.0), list)
     finally:
         journal.said = said
