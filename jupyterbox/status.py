@@ -19,7 +19,7 @@ from rich.text import Text
 from jupyterbox.asking import Answers
 
 if TYPE_CHECKING:
-    from facts.box import FailedUnit, Gpu, SystemAnswer, Updates
+    from facts.box import Disk, FailedUnit, Gpu, SystemAnswer, Updates
     from facts.conda import CondaAnswer, CondaEnvsAnswer, UserCondaEnvsAnswer, UserEnvironment
     from facts.hub import Activity, HubRelease, HubState, Versions
     from facts.jupyter import KernelspecRow, KernelspecsAnswer
@@ -90,6 +90,11 @@ def heading(title: str) -> RenderableType:
     return Text(f"\n{title}", "bold")
 
 
+def indented(what: RenderableType) -> RenderableType:
+    """Below its heading."""
+    return Padding(what, (0, 0, 0, 2), expand=False)
+
+
 def lines(*pairs: tuple[str, RenderableType | None]) -> RenderableType:
     """Names with their values; those that have none are left out."""
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -98,12 +103,12 @@ def lines(*pairs: tuple[str, RenderableType | None]) -> RenderableType:
     for name, value in pairs:
         if value is not None:
             grid.add_row(text(name), value)
-    return Padding(grid, (0, 0, 0, 2), expand=False)
+    return indented(grid)
 
 
 def absent() -> RenderableType:
     """What stands where there is nothing."""
-    return Padding(Text("There is none."), (0, 0, 0, 2))
+    return indented(Text("There is none."))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[RenderableType]]) -> RenderableType:
@@ -113,7 +118,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[RenderableType]]) -> R
         made.add_column(name, overflow="fold")
     for row in rows:
         made.add_row(*row)
-    return Padding(made, (0, 0, 0, 2), expand=False)
+    return indented(made)
 
 
 def count(number: int, of: str) -> str:
@@ -133,13 +138,16 @@ def problems(found: list[Problem]) -> Iterator[RenderableType]:
     for problem in found:
         grid.add_row("!", text(problem["problem"], "bold"))
         grid.add_row("", text(problem["cure"]))
-    yield Padding(grid, (0, 0, 0, 2), expand=False)
+    yield indented(grid)
 
 
 def system(answer: SystemAnswer) -> Iterator[RenderableType]:
     """The box as a whole."""
-    memory, wait = answer["memory"], answer["reboot_pending"]
+    memory, wait, skipped = answer["memory"], answer["reboot_pending"], {**answer["skipped"]}
     yield heading("System")
+    if not answer["kernel"]:
+        yield indented(Text("Nothing is known of it: it has no Python."))
+        return
     yield lines(
         ("system", text(f"{answer['os']['name']}, Linux {answer['kernel']}")),
         ("up", text(duration(answer["uptime_seconds"]))),
@@ -147,13 +155,18 @@ def system(answer: SystemAnswer) -> Iterator[RenderableType]:
         ("memory", text(f"{size(memory['available_mb'])} free of {size(memory['total_mb'])}")),
         ("GPUs", gpus(answer["gpus"])),
         ("clock", Text("not synchronized", BAD) if answer["clock_synchronized"] is False else None),
-        ("failed units", failed(answer["failed_units"])),
-        ("updates", updates(answer["updates"])),
+        ("failed units", failed(answer["failed_units"], skipped.pop("failed_units", ""))),
+        ("updates", updates(answer["updates"], skipped.pop("updates", ""))),
         ("reboot", text(f"pending: {', '.join(wait)}", BAD) if wait else Text("not pending")),
-        *((name, text(why)) for name, why in answer["skipped"].items()),
+        *((name, text(why)) for name, why in skipped.items()),
     )
     yield Text()
-    yield table(
+    yield disks(answer["disks"])
+
+
+def disks(found: list[Disk]) -> RenderableType:
+    """File systems, and what is free there."""
+    return table(
         ("disk", "size", "free", "inodes free"),
         (
             (
@@ -162,7 +175,7 @@ def system(answer: SystemAnswer) -> Iterator[RenderableType]:
                 size(disk["free_mb"]),
                 share(disk["inodes_free"], disk["inodes"]),
             )
-            for disk in answer["disks"]
+            for disk in found
         ),
     )
 
@@ -197,17 +210,17 @@ def gpus(found: list[Gpu]) -> Text:
     return text(", ".join(shown) or "none")
 
 
-def failed(units: list[FailedUnit] | None) -> Text:
-    """The units that have failed."""
+def failed(units: list[FailedUnit] | None, why_not: str) -> Text:
+    """The units that have failed, or why nobody can tell."""
     if units is None:
-        return text("nobody can tell")
+        return text(f"unknown: {why_not}")
     return text(", ".join(unit["unit"] for unit in units) or "none", BAD if units else "")
 
 
-def updates(found: Updates) -> Text:
-    """How many security updates wait."""
+def updates(found: Updates, why_not: str) -> Text:
+    """How many security updates wait, or why nobody can tell."""
     if found["security"] is None:
-        return text("nobody can tell")
+        return text(f"unknown: {why_not}")
     waiting = count(len(found["security"]), "security update")
     return text(f"{waiting}, as of ") + moment(found["asked_at"])
 

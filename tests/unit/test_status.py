@@ -130,6 +130,7 @@ def test_a_bare_box_has_no_problems_and_nothing_else(pyinfra: Ask) -> None:
     page = run().stdout
     assert "No problems." in page
     assert "Debian GNU/Linux 13 (trixie)" in page
+    assert "  updates       unknown: apt has no package list of a security archive" in page
     for heading in ("Servers", "Environments", "Kernels", "Private environments"):
         assert f"\n{heading}\n" not in page
     for heading in ("Hub", "Conda"):
@@ -379,6 +380,7 @@ def test_pyinfra_itself_is_asked(
     alone = real(Path("mine.py"), "--limit", "@fake/*")
     assert alone.exit_code == 0, alone.output
     assert "No problems." in alone.stdout
+    assert "\nSystem\n  Nothing is known of it: it has no Python.\n" in alone.stdout
 
 
 @given(name=st.text(min_size=1).filter(lambda name: name[0] != "!"))
@@ -402,8 +404,8 @@ def test_what_a_box_cannot_tell_is_no_number() -> None:
     assert status.size(1023).plain == "1023 MB"
     assert status.size(1536).plain == "1.5 GB"
     assert status.share(1, 3).plain == "33 %"
-    assert status.failed(None).plain == "nobody can tell"
-    assert status.failed([]).plain == "none"
+    assert status.failed(None, "no systemd").plain == "unknown: no systemd"
+    assert status.failed([], "").plain == "none"
 
 
 def test_what_a_system_lacks_or_waits_for_is_said() -> None:
