@@ -125,7 +125,7 @@ def module_of(argv):
             return next(arguments, None)
         if argument in ("-X", "-W"):
             next(arguments, None)
-        elif not argument.startswith("-") or argument == "-c":
+        elif not argument.startswith("-"):
             break
     return None
 

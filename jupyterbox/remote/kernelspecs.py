@@ -275,7 +275,7 @@ def state(kernels, others, hub, conda_root, user, users):
         "kernelspecs": sorted(rows, key=lambda row: (row["user"] or "", row["name"])),
         "python3_is_ours": is_ours(shared),
         "deployed": os.path.islink(f"{hub}/current"),
-        "skipped": {at: ordinary(why) if at in places else why for at, why in skipped.items()},
+        "skipped": {at: ordinary(it) if at in places else it for at, it in skipped.items()},
     }
 
 

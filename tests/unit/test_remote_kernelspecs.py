@@ -541,7 +541,7 @@ def test_packages_that_lie_elsewhere(box: Box) -> None:
     assert box.problem(program) == absent(prefix)
     (site / "my.pth").write_text(f"{elsewhere}\n")
     assert box.problem(program) is None
-    (site / "my.pth").rename(site / "__editable__.ipykernel-7.pth")
+    (site / "my.pth").rename(site / "__editable___ipykernel_7_finder.py")
     assert box.problem(program) is None
 
 
@@ -660,6 +660,9 @@ def test_a_users_own_home_and_packages_count(box: Box, people: Homes) -> None:
     assert people.rows("ada")["x"]["problem"] is None
     box.put(people.kernels("ada") / "x", program, env={"PYTHONNOUSERSITE": "1"})
     assert people.rows("ada")["x"]["problem"] == absent(usr)
+    (usr / "pyvenv.cfg").write_text("include-system-site-packages = false\n")
+    box.put(people.kernels("ada") / "x", program)
+    assert people.rows("ada")["x"]["problem"] == absent(usr)
     box.python(home / "p")
     box.put(people.kernels("ada") / "x", "~/p/bin/python")
     assert people.rows("ada")["x"]["interpreter"] == f"{home}/p/bin/python"
@@ -734,11 +737,13 @@ def test_a_place_that_hangs_is_skipped_by_name(
 
 def test_homes_of_others_need_root(box: Box) -> None:
     as_user = 65534 if ROOT else None
-    done = call("kernelspecs", as_user=as_user, **{**box.arguments, "users": True})
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "the homes of others can only be read by root: run this fact with _sudo=true.\n"
-    )
+    for user in (None, "root"):
+        asked = {**box.arguments, "users": True, "user": user}
+        done = call("kernelspecs", as_user=as_user, **asked)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "the homes of others can only be read by root: run this fact with _sudo=true.\n"
+        )
     done = call("kernelspecs", as_user=as_user, **box.arguments)
     assert json.loads(done.stdout)["kernelspecs"] == []
 
