@@ -128,8 +128,8 @@ class Hub(FactBase[HubState]):
                 "exists": True, "enabled": True, "active": True, "state": "active (running)",
                 "since": "2026-11-23T16:21:52+00:00", "result": "success", "restarts": 0,
                 "failing": False, "errors": [], "reload": False, "runs_from": "3a94…",
-                "newer": ["/opt/jupyterhub/etc/jupyterhub/jupyterhub_config.d"],
-                "restart": ["/opt/jupyterhub/etc/jupyterhub/jupyterhub_config.d is newer than it"],
+                "newer": ["/etc/systemd/system/jupyterhub.service.d"],
+                "restart": ["/etc/systemd/system/jupyterhub.service.d is newer than its process"],
             },
             …
         },
@@ -299,7 +299,7 @@ def _configuration_problems(errors: list[ConfigurationError]) -> Iterator[Proble
         where = error["file"] or "the hub's configuration"
         cure = "Correct it, and deploy again."
         if error["file"] == layout.CONFIG:
-            cure = "Correct Hub(extra_config=...) if it comes from there, and deploy again."
+            cure = "Deploy again; correct Hub(extra_config=...) first if it comes from there."
         line = f", line {error['line']}" if error["line"] else ""
         yield {"problem": f"{where}{line}: {error['error']}.", "cure": cure}
 
