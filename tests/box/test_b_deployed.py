@@ -146,8 +146,9 @@ def test_facts_tell_the_box_as_json(box: Operator) -> None:
             current = conda["environments"][name]["current"]
             link = box.sh(f"readlink /opt/conda/envs/{name}").strip()
             assert link == f"../releases/{name}/{current}"
-            spec = kernels["published"][name]
-            assert spec["env"]["CONDA_PREFIX"] == f"/opt/conda/releases/{name}/{current}"
+            [spec] = [row for row in kernels["kernelspecs"] if row["name"] == name]
+            assert spec["prefix"] == f"/opt/conda/releases/{name}/{current}"
+            assert (spec["ours"], spec["problem"]) == (True, None)
 
 
 def test_a_declared_user_starts_with_the_declared_password_and_keeps_their_own(
