@@ -139,7 +139,8 @@ class Kernelspecs(FactBase[KernelspecsAnswer]):
     ```
 
     Whether one can start is judged as the account whose it is; for a global one, as any account
-    that is in no group. Needs root for the homes of others.
+    that is in no group. A user's own that cannot start says so in its row; it is no problem of the
+    box. Needs root for the homes of others.
 
     Args:
         conda_root: where conda lives.
@@ -168,8 +169,8 @@ class Kernelspecs(FactBase[KernelspecsAnswer]):
         found = answer(output, _Kernelspecs)
         problems = [*_python3(found)]
         for row in found["kernelspecs"]:
-            # One that nobody gets harms nobody.
-            if row["problem"] and not row["shadowed_by"]:
+            # One that nobody gets harms nobody, and a user's own is the user's to mend.
+            if row["problem"] and not row["shadowed_by"] and row["user"] is None:
                 problems.append(_broken(row, row["problem"]))
         problems += [_skipped(at, reason) for at, reason in found["skipped"].items()]
         return {
@@ -198,11 +199,10 @@ def _python3(found: _Kernelspecs) -> Iterator[Problem]:
 
 def _broken(row: KernelspecRow, reason: str) -> Problem:
     """A kernelspec that cannot start."""
-    whose = f"{row['user']}'s" if row["user"] else "global"
-    problem = f"{whose} kernelspec {row['name']!r} cannot start: {reason}."
+    problem = f"global kernelspec {row['name']!r} cannot start: {reason}."
     if row["interpreter"] is None and reason.endswith(_CLOSED):
         return {"problem": problem, "cure": _opening(row["directory"])}
-    if row["user"] is None and (row["ours"] or row["name"] == "python3"):
+    if row["ours"] or row["name"] == "python3":
         return {"problem": problem, "cure": _deploying(row)}
     return {"problem": problem, "cure": _mending(row)}
 
@@ -218,16 +218,15 @@ def _deploying(row: KernelspecRow) -> str:
 
 
 def _mending(row: KernelspecRow) -> str:
-    """How another can start, or be out of the way; a user's is the user's to mend."""
-    mend = f"{row['user']} can mend" if row["user"] else "Mend"
+    """How another can start, or be out of the way."""
     if row["interpreter"] is None:
         # Jupyter may not even list it.
         remove = f"rm -r {shlex.quote(row['directory'])}"
         if row["directory"].startswith(f"{layout.KERNELS}/"):
             return f"Deploy again if it is declared; else remove it: {remove}."
-        return f"{mend} its kernel.json, or remove it: {remove}."
+        return f"Mend its kernel.json, or remove it: {remove}."
     remove = f"{layout.ROOT}/bin/jupyter kernelspec remove {shlex.quote(row['name'].lower())}"
-    return f"{mend} what it starts, or remove it: {remove}."
+    return f"Mend what it starts, or remove it: {remove}."
 
 
 def _opening(directory: str) -> str:

@@ -13,6 +13,7 @@ import select
 import signal
 import time
 import zlib
+from functools import cache
 
 from mountinfo import mounts
 
@@ -68,7 +69,7 @@ def look(homes, question, file):
     for name, uid, gid, home in homes:
         rename(home)
         if root:
-            os.setgroups([gid])
+            os.setgroups(groups_of(uid, gid))
             os.setegid(gid)
             os.seteuid(uid)
         value = question(home)
@@ -78,6 +79,15 @@ def look(homes, question, file):
         line = json.dumps([name, value]).encode() + b"\n"
         while line:
             line = line[os.write(file, line) :]
+
+
+@cache
+def groups_of(uid, gid):
+    """The groups of an account; some of what it uses may be open to one of them only."""
+    try:
+        return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        return [gid]
 
 
 def rename(home):

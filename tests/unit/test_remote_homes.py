@@ -100,9 +100,18 @@ def test_root_looks_as_the_homes_owner(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     answers, _ = homes.look_into(
         [("ada", 65533, 65532, "/"), ("root", 0, 0, "/root")],
-        lambda home: [os.geteuid(), os.getegid(), os.getgroups()],
+        lambda home: [os.geteuid(), os.getegid(), sorted(os.getgroups())],
     )
-    assert answers == {"ada": [65533, 65532, [65532]], "root": [0, 0, [0]]}
+    groups = sorted(os.getgrouplist("root", 0))
+    assert answers == {"ada": [65533, 65532, [65532]], "root": [0, 0, groups]}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_an_account_is_in_all_of_its_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    homes.groups_of.cache_clear()
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 65531])
+    answers, _ = homes.look_into([("root", 0, 0, "/")], lambda home: sorted(os.getgroups()))
+    assert answers == {"root": [0, 65531]}
 
 
 def test_the_file_system_of_a_home_is_told_from_its_name() -> None:
