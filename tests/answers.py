@@ -22,7 +22,8 @@ from jupyterbox.settings import REPOSITORY
 
 PAGE = REPOSITORY / "docs/facts.md"
 ANSWER = re.compile(
-    r"(?P<head><!-- answer: (?P<asked>[^\n]+) -->\n)(?:```json\n(?P<shown>.*?)```\n)?<!-- end -->\n",
+    r"(?P<head><!-- answer: (?P<asked>[^\n]+) -->\n)"
+    r"(?:```json\n(?P<shown>.*?)```\n)?<!-- end -->\n",
     re.DOTALL,
 )
 ID = re.compile(r"\b(?=[0-9]*[a-f])([0-9a-f]{4})[0-9a-f]{8,}\b")
