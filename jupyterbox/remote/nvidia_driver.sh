@@ -1,0 +1,51 @@
+# What files tell of NVIDIA's driver, to any account and with no GPU touched, in sections.
+# nvidia-smi, modprobe and dkms are not run: as root, the first two load the module.
+export LC_ALL=C
+PATH=$PATH:/usr/sbin:/sbin
+section() { printf '\n@@%s\n' "$1"; }
+
+section os; cat /etc/os-release 2>/dev/null
+
+running=$(uname -r)
+# Debian's modules are called nvidia-current and the like; here is what `modprobe nvidia` loads.
+module=$(cat /etc/modprobe.d/*.conf /usr/lib/modprobe.d/*.conf 2>/dev/null |
+  sed -n 's/^ *install  *nvidia  *modprobe .*\(nvidia-[a-z0-9-]*\).*/\1/p' | head -n 1)
+module=${module:-nvidia}
+section running; echo "$running"
+section boot; for kernel in /boot/vmlinuz-*; do
+  [ -e "$kernel" ] && echo "${kernel#/boot/vmlinuz-}"; done
+section modules; for kernel in /lib/modules/*; do
+  [ -d "$kernel" ] && kernel=${kernel##*/} &&
+    echo "$kernel=$(modinfo -k "$kernel" -F version "$module" 2>/dev/null)"; done
+section module; modinfo "$module" 2>/dev/null | grep -E '^(filename|license|signer):'
+section headers; [ -e "/lib/modules/$running/build/Makefile" ] && echo yes
+
+section pci; for device in /sys/bus/pci/devices/*; do
+  read -r vendor 2>/dev/null <"$device/vendor" && [ "$vendor" = 0x10de ] || continue
+  read -r class <"$device/class"
+  case $class in 0x03* | 0x0680*) ;; *) continue ;; esac
+  read -r id <"$device/device"
+  driver=$(readlink "$device/driver")
+  config=$(od -An -tx1 -N2 "$device/config" 2>/dev/null | tr -d ' ')
+  echo "${device##*/} $class $id config=$config driver=${driver##*/}"; done
+section loaded; cat /sys/module/nvidia/version 2>/dev/null
+section nvrm; cat /proc/driver/nvidia/version 2>/dev/null
+section uvm; [ -d /sys/module/nvidia_uvm ] && [ -e /dev/nvidia-uvm ] && echo yes
+section libraries; ldconfig -p 2>/dev/null |
+  sed -n 's/.*lib\(cuda\|nvidia-ml\)\.so\.1 .*=> //p' |
+  while read -r library; do readlink -f "$library"; done
+
+section packages; dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' '*nvidia*' \
+  'libcuda1*' 'cuda-drivers*' dkms unattended-upgrades 'linux-image-*' 2>/dev/null
+section runfile; [ -e /usr/bin/nvidia-uninstall ] && echo yes
+section repositories; for archive in cuda=developer.download.nvidia.com ppa=graphics-drivers; do
+  grep -lsE "^[^#]*${archive#*=}" /etc/apt/sources.list /etc/apt/sources.list.d/*.list \
+    /etc/apt/sources.list.d/*.sources | sed "s|^|${archive%%=*}=|"; done
+section upgrades; apt-config dump 2>/dev/null |
+  grep -E '^(APT::Periodic::(Enable|Unattended-Upgrade)|Unattended-Upgrade::Package-Blacklist)'
+
+section secureboot; mokutil --sb-state 2>/dev/null ||
+  od -An -tu1 -j4 -N1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null
+section reboot; [ -e /run/reboot-required ] && echo yes
+section persistenced; systemctl show -p ActiveState -p ExecStart nvidia-persistenced 2>/dev/null
+section end
