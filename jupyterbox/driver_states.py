@@ -220,8 +220,9 @@ def _not_loaded(evidence: Evidence) -> bool:
 
 
 def _misfit(evidence: Evidence, device: PciFunction) -> bool:
-    """Whether a GPU needs the other flavour of the module."""
-    return evidence["flavour"] is not None and evidence["flavour"] not in flavours(device["id"])
+    """Whether a GPU that nobody else drives needs the other flavour of the module."""
+    flavour = evidence["flavour"]
+    return not _foreigner(device) and flavour is not None and flavour not in flavours(device["id"])
 
 
 def _refused(evidence: Evidence) -> bool:

@@ -72,7 +72,7 @@ class NvidiaBox:
 
     def __init__(self, folder: Path) -> None:
         self.box, self.mount = folder / "box", folder / "mount"
-        self.mount.mkdir()
+        self.mount.mkdir(parents=True)
         for place in REPLACED:
             (self.box / place).mkdir(parents=True)
         self.write("dev/null", "")
@@ -199,9 +199,10 @@ class NvidiaBox:
     def output(self, command: str | StringCommand) -> list[str]:
         """The lines that a fact's command prints on the box; it must not fail."""
         text = command if isinstance(command, str) else command.get_raw_value()
+        namespace = ["unshare", "--mount", "--propagation", "private"]
+        arguments = [str(self.mount), str(self.box), text, *REPLACED]
         done = subprocess.run(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh"]
-            + [str(self.mount), str(self.box), text, *REPLACED],
+            [*namespace, "sh", "-c", ENTER, "sh", *arguments],
             env={"PATH": "/fake/bin:/usr/bin:/bin:/usr/sbin:/sbin"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
