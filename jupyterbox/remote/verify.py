@@ -1,5 +1,7 @@
 """Use the hub as a user does, from the login form to a cell in every kernel; print a table.
 
+Where NVIDIA's driver drives a GPU, every Python kernel tries CUDA, too; elsewhere nothing does.
+
 Run by the hub's own Python. Arguments: hub (its address with base_url), account (made and removed
 again, with its home), kernels (the published kernelspecs' directory), timeout (seconds a step).
 The account's password is made here and leaves this process on chpasswd's standard input only.
@@ -18,6 +20,8 @@ import uuid
 from pathlib import Path
 
 import aiohttp
+from cuda import CELL, NoCuda, told
+from driver_files import nvidia_gpus
 from yarl import URL
 
 PYTHON_CELL = """
@@ -35,7 +39,7 @@ class Failure(Exception):
 
 # Whatever a hub or a kernel answers, the table goes on with the next row.
 ANSWERS_WRONG = (
-    *(Failure, aiohttp.ClientError, asyncio.TimeoutError, OSError),
+    *(Failure, NoCuda, aiohttp.ClientError, asyncio.TimeoutError, OSError),
     *(ValueError, LookupError, TypeError),
 )
 
@@ -191,8 +195,14 @@ async def check_kernel(user, name, spec):
     return f"{spec['display_name']}, in {prefix or 'no environment'}", True
 
 
+async def check_cuda(user, name):
+    """Whether one kernel can compute on a GPU."""
+    return told(await user.run(name, CELL)), True
+
+
 async def check_hub(hub, account, kernels, timeout, password, table):
     """Log in, start a server, run a cell in every kernel, stop; a row of the table each."""
+    has_gpu = any(gpu["driver"] == "nvidia" for gpu in nvidia_gpus())
     jar = aiohttp.CookieJar(unsafe=True)
     limits = aiohttp.ClientTimeout(total=timeout)
     async with aiohttp.ClientSession(cookie_jar=jar, timeout=limits) as session:
@@ -206,6 +216,8 @@ async def check_hub(hub, account, kernels, timeout, password, table):
                 table.row(False, f"kernel {name}", 0, "is published and not offered to users")
             for name in sorted(specs):
                 await table.step(f"kernel {name}", check_kernel(user, name, specs[name]))
+                if has_gpu and specs[name].get("language", "").lower() == "python":
+                    await table.step(f"CUDA in {name}", check_cuda(user, name))
         await table.step("stop the server", user.stop_server())
 
 
