@@ -28,7 +28,7 @@ demo-down: .venv root ## remove that machine
 .PHONY: test
 test: lint test-unit ## everything: lint, unit tests, real machines with Debian 13 and 12
 	@$(MAKE) --no-print-directory test-box RELEASE=trixie
-	@$(MAKE) --no-print-directory test-box RELEASE=bookworm
+	@$(MAKE) --no-print-directory test-box RELEASE=bookworm TESTS="not once"
 
 .PHONY: test-unit
 test-unit: .venv ## the tests that need no machine
@@ -36,7 +36,7 @@ test-unit: .venv ## the tests that need no machine
 
 .PHONY: test-box
 test-box: .venv root browser ## the tests on a real machine; RELEASE=noble and so on for others
-	$(RUN)/python -m pytest tests/box -v --durations=10 --release $(RELEASE)
+	$(RUN)/python -m pytest tests/box -v --durations=10 --release $(RELEASE) $(if $(TESTS),-m "$(TESTS)")
 
 .PHONY: lint
 lint: .venv ## ruff and mypy

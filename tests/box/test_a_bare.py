@@ -299,6 +299,7 @@ def test_an_account_without_rights_is_refused(bare: Operator, watch: Watch, gues
     assert changed == ["/home/guest", "/home/guest/.jupyterbox"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("environments", "sentence"),
     [

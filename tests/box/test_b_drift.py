@@ -21,6 +21,8 @@ from jupyterbox.settings import Environment
 from tests.box.conftest import Operator, Settings
 from tests.box.user import wait_for
 
+pytestmark = pytest.mark.once
+
 LAB = "/opt/conda/releases/lab"
 
 

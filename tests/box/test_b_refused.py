@@ -11,6 +11,8 @@ from jupyterbox.layout import CONFIG, CONFIG_D, HUB_UNIT, PROXY_UNIT
 from tests.box.conftest import Operator, Settings
 from tests.box.user import User
 
+pytestmark = pytest.mark.once
+
 
 def look(box: Operator) -> str:
     """What a failed deploy must leave: releases, links, kernels, configuration, and processes."""

@@ -67,6 +67,7 @@ def test_environments_are_those_that_conda_lists(box: Operator) -> None:
     assert conda["version"] in box.sh(f"{CONDA} --version")
 
 
+@pytest.mark.once
 def test_private_environments_are_listed_for_root_and_for_their_owner(box: Operator) -> None:
     box.sh("id -u eve >/dev/null 2>&1 || useradd --create-home --shell /bin/bash eve")
     python = box.machine.conda.get("python", "3.11")
@@ -100,6 +101,7 @@ def undo(box: Operator) -> None:
     box.sh(f"PATH=/opt/conda/bin:$PATH; yes | ({command})")
 
 
+@pytest.mark.once
 def test_what_pip_and_conda_did_by_hand_is_drift_until_it_is_undone(box: Operator) -> None:
     assert drift(box) == []
     box.sh(f"{PYTHON3}/bin/python -m pip install --quiet isodate==0.7.2")
@@ -175,6 +177,7 @@ def quoted(script: str) -> str:
     return "'" + script.replace("'", "'\\''") + "'"
 
 
+@pytest.mark.once
 def test_everything_that_is_broken_is_named_and_nothing_else_suffers(box: Operator) -> None:
     with damaged(box):
         conda = asked(box, "facts.conda.CondaEnvs")
@@ -203,6 +206,7 @@ def test_everything_that_is_broken_is_named_and_nothing_else_suffers(box: Operat
     assert asked(box, "facts.conda.CondaEnvs")["problems"] == []
 
 
+@pytest.mark.once
 def test_a_home_on_a_dead_mount_is_skipped_by_name_and_nothing_hangs(box: Operator) -> None:
     box.sh("id -u gone >/dev/null 2>&1 || useradd --no-create-home --shell /bin/bash gone")
     with dead(box, "/home/gone"):

@@ -11,6 +11,8 @@ from tests.box.conftest import Operator
 from tests.box.test_d_facts import asked, problems
 from tests.box.user import User, wait_for
 
+pytestmark = pytest.mark.once
+
 UNIT = "jupyter-ada-singleuser.service"
 HUB, ACTIVITY = "facts.hub.Hub", "facts.hub.HubActivity"
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from jupyterbox import layout
 from tests.box.conftest import Operator
 from tests.box.user import User
+
+pytestmark = pytest.mark.once
 
 PYTHON_3 = f"{layout.KERNELS}/python3/kernel.json"
 

@@ -13,6 +13,8 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.box.conftest import REPOSITORY, Operator
 
+pytestmark = pytest.mark.once
+
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = [
     "--headless=new",
