@@ -123,7 +123,7 @@ def _rank(release: str) -> list[tuple[int, str]]:
     """What kernels are sorted by: numbers in their names as numbers."""
     return [
         (int(part), "") if part[0] in "0123456789" else (-1, part)
-        for part in re.findall(r"[0-9]+|[^0-9]+", release)
+        for part in re.findall(r"[0-9]{1,18}|[^0-9]+", release)
     ]
 
 
@@ -144,11 +144,9 @@ def _flavour(nvrm: list[str], license_on_disk: str) -> Flavour | None:
 
 
 def _secure_boot(lines: list[str]) -> bool | None:
-    """Whether Secure Boot is on; `None` on a box without UEFI."""
-    said = " ".join(lines).strip().lower()
-    return {"1": True, "secureboot enabled": True, "0": False, "secureboot disabled": False}.get(
-        said
-    )
+    """Whether Secure Boot is on, by mokutil or by the firmware; `None` on a box without UEFI."""
+    said = {"SecureBoot enabled": True, "SecureBoot disabled": False, "1": True, "0": False}
+    return next((said[line.strip()] for line in lines if line.strip() in said), None)
 
 
 def _installed(sections: Sections) -> Iterator[tuple[str, str, str]]:
@@ -161,10 +159,7 @@ def _installed(sections: Sections) -> Iterator[tuple[str, str, str]]:
 
 def _packages(sections: Sections) -> list[Package]:
     """The packages of which any alone must not change: driver, modules, kernels."""
-    versions = {
-        driver_version(sections.get("loaded", [])),
-        _userspace(sections.get("libraries", [])),
-    }
+    versions = {_loaded(sections), _userspace(sections.get("libraries", []))}
     versions |= {driver_version([line.partition("=")[2]]) for line in sections.get("modules", [])}
     return [
         {"name": name, "version": version, "held": state == "hi"}

@@ -134,10 +134,11 @@ def _boot_problems(evidence: Evidence, flags: Flags) -> Iterator[Problem]:
 def _guard_problems(evidence: Evidence, flags: Flags) -> Iterator[Problem]:
     """Whether an upgrade may split what belongs together."""
     packages = together(evidence["packages"])
-    free = ", ".join(package["name"] for package in packages if not package["held"])
+    free = [package["name"] for package in packages if not package["held"]]
     if any(package["held"] for package in packages) and not flags["held"]:
+        named = ", ".join(free[:4]) + (" ..." if len(free) > 4 else "")
         yield {
-            "problem": f"Only some of the driver's packages are held, and not {free}: an upgrade "
+            "problem": f"Only some of the driver's packages are held, and not {named}: an upgrade "
             "splits module and libraries, or brings a kernel without a module.",
             "cure": "Hold all of them with `apt-mark hold`, or none.",
         }
@@ -304,13 +305,13 @@ def _said(found: _GpuUse) -> tuple[State | None, list[Problem]]:
     if lost:
         problem = f"{', '.join(lost)} of {len(found['gpus'])} GPUs is lost."
         return "bus_lost", [{"problem": problem, "cure": REBOOT}]
-    said = " ".join(found["said"])
+    said = " ".join(found["said"])[:200].rstrip(". ")
     for saying, state, cure in SAYINGS:
         if saying in said:
-            return state, [{"problem": f"nvidia-smi fails: {said[:200]}.", "cure": cure}]
+            return state, [{"problem": f"nvidia-smi fails: {said}.", "cure": cure}]
     if any(gpu["index"] is not None for gpu in found["gpus"]):
         return "healthy", []
-    problem = f"nvidia-smi tells of no GPU: {said[:200] or 'it says nothing'}."
+    problem = f"nvidia-smi tells of no GPU: {said or 'it says nothing'}."
     return None, [{"problem": problem, "cure": "Run it on the box to see what it says."}]
 
 
