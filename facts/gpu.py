@@ -303,7 +303,7 @@ def _said(found: _GpuUse) -> tuple[State | None, list[Problem]]:
         return None, [{"problem": problem, "cure": f"{DMESG} Persistence makes it faster."}]
     lost = [gpu["address"] for gpu in found["gpus"] if gpu["lost"]]
     if lost:
-        problem = f"{', '.join(lost)} of {len(found['gpus'])} GPUs is lost."
+        problem = f"{len(lost)} of {len(found['gpus'])} GPUs lost: {', '.join(lost)}."
         return "bus_lost", [{"problem": problem, "cure": REBOOT}]
     said = " ".join(found["said"])[:200].rstrip(". ")
     for saying, state, cure in SAYINGS:

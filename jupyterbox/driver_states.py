@@ -250,7 +250,7 @@ RULES = (
         "bus_lost",
         None,
         lambda e: not all(device["answers"] for device in gpus(e)),
-        "{lost} has fallen off the bus.",
+        "{lost} fell off the bus.",
         "Reboot, or switch the box off and on: until then CUDA may fail on its other GPUs, too.",
     ),
     Rule(
@@ -272,7 +272,7 @@ RULES = (
         "foreign_driver",
         None,
         _foreign,
-        "{gpus} is driven by {foreign}, which NVIDIA's driver cannot take it from.",
+        "{foreign} drives {gpus}, which NVIDIA's driver cannot take from it.",
         "Blacklist {foreign} in /etc/modprobe.d, run `update-initramfs -u`, and reboot.",
     ),
     Rule(
@@ -307,7 +307,7 @@ RULES = (
         "not_loaded",
         "wrong_flavour",
         lambda e: _not_loaded(e) and all(_misfit(e, device) for device in gpus(e)),
-        "The {flavour} module is installed, and {misfits} needs the {other} one.",
+        "The {flavour} module is installed, and it takes the {other} one to drive {misfits}.",
         "Install the {other} flavour of the driver in its place, and reboot.",
     ),
     Rule(
@@ -356,7 +356,7 @@ RULES = (
         "init_failed",
         "wrong_flavour",
         lambda e: any(_misfit(e, device) for device in gpus(e)),
-        "The {flavour} module is loaded, and {misfits} needs the {other} one.",
+        "The {flavour} module is loaded, and it takes the {other} one to drive {misfits}.",
         "Install the {other} flavour of the driver in its place, and reboot.",
     ),
     Rule(

@@ -91,7 +91,7 @@ def test_bus_lost_synthetic(box: NvidiaBox) -> None:
     box.device("0000:b3:00.0", "26b5", lost=True)
     found = driver(box)
     assert state(found) == ("bus_lost", None)
-    assert "GPU 0000:b3:00.0 has fallen off the bus." in problems(found)
+    assert "GPU 0000:b3:00.0 fell off the bus." in problems(found)
 
 
 def test_no_driver_under_nouveau(box: NvidiaBox) -> None:
@@ -225,7 +225,7 @@ def test_not_loaded_for_want_of_the_other_flavour_synthetic(box: NvidiaBox) -> N
     box.libraries(NEW)
     found = driver(box)
     assert state(found) == ("not_loaded", "wrong_flavour")
-    assert "needs the proprietary one" in problems(found)
+    assert "takes the proprietary one" in problems(found)
 
 
 def test_mismatch_that_neither_reload_nor_reboot_cures(box: NvidiaBox) -> None:

@@ -260,7 +260,7 @@ def test_a_lost_gpu_that_takes_all_rows_away(box: NvidiaBox, name: str, address:
         "0000:ee:00.0": False,
     }
     [problem] = found["problems"]
-    assert problem["problem"] == f"{address} of 2 GPUs is lost."
+    assert problem["problem"] == f"1 of 2 GPUs lost: {address}."
 
 
 def test_a_lost_gpu_beside_the_rows_of_others(box: NvidiaBox) -> None:
