@@ -24,7 +24,7 @@ print(asked.stdout or asked.stderr or f"the check ended with {{asked.returncode}
 
 CODES = {
     34: "libcuda is the stub of a toolkit, and no driver's",
-    100: "it sees no GPU, of which an empty CUDA_VISIBLE_DEVICES hides all",
+    100: "it sees no GPU (an empty CUDA_VISIBLE_DEVICES hides all of them)",
     101: "what CUDA_VISIBLE_DEVICES names is no GPU",
     802: "the switches between the GPUs are not ready, see nvidia-fabricmanager",
     803: "the driver's library differs from the module that is loaded",

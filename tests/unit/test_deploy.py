@@ -210,3 +210,13 @@ def test_verify_asks_the_hubs_own_python(operator: Operator) -> None:
     assert done.returncode == 0, done.stderr
     [operation] = json.loads(done.stdout)["plan"]
     assert operation["name"] == "Verify: use the hub as a user does"
+
+
+def test_a_reboot_is_followed_by_what_verify_does(operator: Operator) -> None:
+    done = operator.run("--dry", "tasks/reboot.py", box=DEPLOYED, says={})
+    assert done.returncode == 0, done.stderr
+    assert [operation["name"] for operation in json.loads(done.stdout)["plan"]] == [
+        "Reboot",
+        "Health: does the hub answer through the proxy?",
+        "Verify: use the hub as a user does",
+    ]
