@@ -6,12 +6,13 @@ Each is in the module of operations/ that it names; what they compare the box wi
 
 from pyinfra import host
 
-from operations import conda, hub, jupyter, packages, preflight, users
+from operations import conda, gpu, hub, jupyter, packages, preflight, users
 
 box = host.data.box
 
 preflight.check(name="Preflight: can this box become what is declared?", box=box)
 packages.install(box=box)
+gpu.install(box=box)
 conda.install(box=box)
 users.declare(box=box)
 hub.build(box=box)

@@ -10,7 +10,7 @@ with their meaning: docs/settings.md and jupyterbox/settings.py.
 
 from jupyterbox import Box
 
-# from jupyterbox import Conda, Environment, Group, Hub, Mirrors, User
+# from jupyterbox import Conda, Environment, Gpu, Group, Hub, Mirrors, User
 
 boxes = [
     Box(
@@ -46,6 +46,9 @@ boxes = [
         # and it stays changed. Accounts that are not named here stay as they are.
         # groups=[Group(name="lab")],
         # users=[User(name="ada", groups=["lab"], password_hash="$6$...")],
+        # The driver of NVIDIA's GPUs, and its guard against upgrades that would split it.
+        # Debian has older branches than Ubuntu; NVIDIA's own repository has 580 for both.
+        # gpu=Gpu(branch="580", source="cuda"),
         # A site with mirrors or an intercepting proxy of its own.
         # mirrors=Mirrors(
         #     apt="http://mirror.example.org/debian",

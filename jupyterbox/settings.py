@@ -54,6 +54,7 @@ class Mirrors(Setting):
         python: the index for the hub's and the environments' Python packages (PEP 503).
         npm: the registry for configurable-http-proxy.
         conda: what stands before a channel's name (conda's `channel_alias`).
+        cuda: NVIDIA's CUDA repositories, one a release of Debian and Ubuntu.
     """
 
     apt: Url | None = None
@@ -61,6 +62,7 @@ class Mirrors(Setting):
     python: Url = "https://pypi.org/simple"
     npm: Url = "https://registry.npmjs.org"
     conda: Url = "https://conda.anaconda.org"
+    cuda: Url = "https://developer.download.nvidia.com/compute/cuda/repos"
 
 
 class Hub(Setting):
@@ -305,6 +307,29 @@ class User(Setting):
         return secret
 
 
+class Gpu(Setting):
+    """The driver of the box's NVIDIA GPUs. A box that has none to drive gets no driver.
+
+    Args:
+        branch: the driver's, which its version starts with; NVIDIA supports 580 until June 2028,
+            and it is the last one for GPUs before Turing.
+        flavour: of the kernel module, `open` or `proprietary`; by default what the GPUs need, and
+            the open one where both drive them.
+        source: `distribution` or `cuda`, NVIDIA's own repository; the distribution by default.
+        persistence: keep GPUs initialized while nobody uses them, so that the first notebook does
+            not wait for them.
+        remove_ppa: take the PPA graphics-drivers, which the article had, off the box.
+        ignore: leave driver and GPUs alone, and deploy whatever state they are in.
+    """
+
+    branch: Annotated[str, matching(r"[0-9]{3}", "a branch is three digits, like '580'")] = "580"
+    flavour: Literal["open", "proprietary"] | None = None
+    source: Literal["distribution", "cuda"] | None = None
+    persistence: bool = True
+    remove_ppa: bool = False
+    ignore: bool = False
+
+
 # The article's, less nodejs and npm (they come with the hub's release).
 BASE_PACKAGES = [
     "python3",
@@ -367,6 +392,8 @@ class Box(Setting):
             own, from its own venv, where there is none of that name.
         users: local accounts to make; accounts that are not named stay as they are.
         groups: groups to make.
+        gpu: the driver of its GPUs; with `None` the driver stays as it is, and one that is broken
+            is a reason not to deploy.
         packages: the system's packages that shall be there.
         mirrors: where everything is fetched from.
         ca_certificates: PEM files on this machine with the certificates of the site's own
@@ -379,6 +406,7 @@ class Box(Setting):
     environments: list[Environment] = DEFAULT_ENVIRONMENTS
     users: list[User] = []
     groups: list[Group] = []
+    gpu: Gpu | None = None
     packages: list[AptPackage] = BASE_PACKAGES
     mirrors: Mirrors = Mirrors()
     ca_certificates: list[Path] = []

@@ -24,6 +24,13 @@ PIP_DEFAULT = Mirrors().python
 ASIDE = ".before-jupyterbox"
 OURS = "# Written by Jupyterbox from the inventory."
 
+# An interrupted run may have left dpkg half way; on a box that has just booted, the daily update
+# may hold the lock for a while.
+READY = (
+    "for try in $(seq 30); do DEBIAN_FRONTEND=noninteractive dpkg --configure -a "
+    "&& apt-get -qq update && exit 0; sleep 10; done; exit 1"
+)
+
 
 @deploy("Packages")
 def install(box: Box) -> None:
@@ -58,10 +65,7 @@ def installed(packages: list[str]) -> Commands:
     if not missing:
         host.noop("the base packages are installed")
         return
-    # An interrupted run may have left dpkg half way; on a box that has just booted, the daily
-    # update may hold the lock for a while.
-    ready = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a && apt-get -qq update"
-    yield f"for try in $(seq 30); do {ready} && exit 0; sleep 10; done; exit 1"
+    yield READY
     yield from apt.packages._inner(
         packages=missing,
         no_recommends=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple, cast
 from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
-from pyinfra.api.exceptions import OperationError
 
 from facts.conda import CondaReleases, CondaState
 from facts.hub import Hub, HubState
@@ -28,9 +26,10 @@ from facts.preflight import (
 from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
-from operations import users
+from operations import gpu_problems, users
 from operations.conda import certificates, installer_for, made_by_hand, stage
 from operations.hub import release_id
+from operations.refusing import refuse
 
 SUPPORTED = {"debian": ["12", "13"], "ubuntu": ["22.04", "24.04", "26.04"]}
 
@@ -48,6 +47,7 @@ class Found(NamedTuple):
     system: System
     conda: CondaState
     hub: HubState
+    gpu: gpu_problems.Found
 
     def lacks_hub(self, box: Box) -> bool:
         """Whether the declared hub release must be built."""
@@ -90,21 +90,12 @@ def look(box: Box) -> Found:
         paths=[layout.ROOT, box.conda.root, layout.STATE],
         units=[layout.HUB_UNIT, layout.PROXY_UNIT],
     )
-    return Found(system, host.get_fact(CondaReleases, root=box.conda.root), host.get_fact(Hub))
-
-
-def refuse(problems: list[str]) -> Iterator[StringCommand]:
-    """Fail this box with its problems, one a line.
-
-    Raises:
-        OperationError: while planning, where a failing command would pass for a change.
-    """
-    if not host.state.is_executing:
-        raise OperationError("\n  - ".join([f"{host.name} is not ready:", *problems]))
-    # A raised error would end the run on every other box, too.
-    lines = " ".join(shlex.quote(f"- {problem}") for problem in problems)
-    # Not as root: that sudo refuses may be what there is to say.
-    yield StringCommand(f"printf '%s\\n' {lines} >&2; exit 1", _sudo=False)
+    return Found(
+        system,
+        host.get_fact(CondaReleases, root=box.conda.root),
+        host.get_fact(Hub),
+        gpu_problems.look(box),
+    )
 
 
 def access_problems(access: AccessState) -> Iterator[str]:
@@ -165,6 +156,7 @@ def system_problems(box: Box, found: Found) -> Iterator[str]:
         yield f"process 1 is {system['init']}: the hub needs systemd."
     yield from space_problems(box, found)
     yield from port_problems(box, system)
+    yield from gpu_problems.problems(box, found.gpu)
     for environment in box.environments:
         there = found.conda["environments"].get(environment.name)
         if there and there["plain"]:
@@ -250,6 +242,7 @@ def channel_url(channel: str, mirrors: Mirrors) -> str:
 def url_problems(box: Box, found: Found) -> list[str]:
     """Every URL that is about to be fetched from must answer; nothing is asked when nothing is."""
     needed = {**apt_urls(box, found), **hub_urls(box, found), **conda_urls(box, found)}
+    needed |= gpu_problems.urls(box, found.gpu)
     if not needed:
         return []
     problems = host.get_fact(UrlProblems, urls=sorted(needed), ca=certificates(box))

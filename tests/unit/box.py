@@ -55,6 +55,8 @@ def hub_state(recording: str = "deployed", box: Box = DEPLOYED) -> Any:
     return found
 
 
+# Of a GPU and its driver they say nothing, as a container does.
+NO_GPU = {"What files tell of NVIDIA's driver": ""}
 BARE = {"conda_state": "conda/state-bare", "hub_state": "hub/state-bare"}
 
 
@@ -64,6 +66,7 @@ def bare(
     """What a bare box says."""
     return {
         "echo uid=": recorded(f"preflight/access-{access}"),
+        **NO_GPU,
         "@@architecture": recorded(f"preflight/{system}"),
         **{first_line(name): recorded(recording) for name, recording in BARE.items()},
         **programs(check_urls=urls or {}),
@@ -77,6 +80,7 @@ def converged() -> dict[str, Any]:
     """What the deployed box says."""
     return {
         "echo uid=": "uid=0\nuser=root\nworkspace=700 root\nsudo=yes",
+        **NO_GPU,
         "@@architecture": recorded("preflight/deployed"),
         **programs(conda_state=state("conda/state-deployed"), hub_state=hub_state()),
     }

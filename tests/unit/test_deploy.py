@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from jupyterbox.settings import REPOSITORY, Box
-from tests.unit.box import DEPLOYED, bare
+from jupyterbox.checks import Setting
+from jupyterbox.settings import REPOSITORY, Box, Conda, Gpu, Hub, Mirrors
+from tests.unit.box import DEPLOYED, NO_GPU, bare
 from tests.unit.engine import recorded
 
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
@@ -109,6 +110,14 @@ def everything(tmp_path: Path, certificate: Path) -> dict[str, Any]:
             }
         ],
         "groups": [{"name": "lab", "gid": 300}],
+        "gpu": {
+            "branch": "595",
+            "flavour": "open",
+            "source": "cuda",
+            "persistence": False,
+            "remove_ppa": True,
+            "ignore": False,
+        },
         "packages": ["python3", "curl=8.1-2"],
         "mirrors": {
             "apt": "http://mirror/debian",
@@ -116,6 +125,7 @@ def everything(tmp_path: Path, certificate: Path) -> dict[str, Any]:
             "python": "http://mirror/simple",
             "npm": "http://mirror/npm",
             "conda": "http://mirror/conda",
+            "cuda": "http://mirror/cuda",
         },
         "ca_certificates": [str(certificate)],
         "allow_any_os": True,
@@ -126,10 +136,10 @@ def test_everything_is_set_in_the_box_that_has_everything_set(everything: dict[s
     # What stands for itself: the lock of this repository, and apt in place of the installer.
     apart = {"hub": {"lock"}, "conda": {"source"}}
     assert everything.keys() == Box.model_fields.keys()
-    for name in ("hub", "conda", "mirrors"):
-        fields = Box.model_fields[name].annotation
-        assert fields
-        assert everything[name].keys() | apart.get(name, set()) == fields.model_fields.keys()
+    models: dict[str, type[Setting]]
+    models = {"hub": Hub, "conda": Conda, "mirrors": Mirrors, "gpu": Gpu}
+    for name, model in models.items():
+        assert everything[name].keys() | apart.get(name, set()) == model.model_fields.keys()
 
 
 BARE_PLAN = [
@@ -169,7 +179,7 @@ def test_the_plan_of_a_bare_box_has_every_layer_in_the_articles_order(operator: 
 
 def test_a_box_without_python_plans_the_same(operator: Operator) -> None:
     # It answers no question that a program of ours would have to answer.
-    said = {key: bare()[key] for key in ("echo uid=", "@@architecture", "dpkg-query")}
+    said = {key: bare()[key] for key in ("echo uid=", *NO_GPU, "@@architecture", "dpkg-query")}
     done = operator.run("--dry", "deploy.py", box=DEPLOYED, says=said)
     assert done.returncode == 0, done.stderr
     assert [operation["name"] for operation in json.loads(done.stdout)["plan"]] == BARE_PLAN

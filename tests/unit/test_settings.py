@@ -29,6 +29,7 @@ from jupyterbox.settings import (
     Box,
     Conda,
     Environment,
+    Gpu,
     Group,
     Hub,
     Installer,
@@ -37,7 +38,7 @@ from jupyterbox.settings import (
 )
 
 PYINFRA = str(Path(sys.executable).with_name("pyinfra"))
-SETTINGS = [Box, Hub, Conda, Installer, Mirrors, Environment, Group, User]
+SETTINGS = [Box, Hub, Conda, Installer, Mirrors, Environment, Group, User, Gpu]
 HASH = "0" * 64
 PYTHON3 = {"name": "python3", "conda": ["python"]}
 
@@ -99,6 +100,12 @@ def refusal(model: type[Setting], settings: dict[str, Any]) -> str:
         (Mirrors, "conda", "https://example.org/\nchannels: [x]", URL),
         (Mirrors, "conda", "http://[::1", URL),
         (Mirrors, "python", 3, "input should be a valid string"),
+        (Mirrors, "cuda", "developer.download.nvidia.com", URL),
+        (Gpu, "branch", "580.95.05", "a branch is three digits, like '580'"),
+        (Gpu, "branch", "latest", "a branch is three digits, like '580'"),
+        (Gpu, "branch", 580, "input should be a valid string"),
+        (Gpu, "flavour", "free", "input should be 'open' or 'proprietary'"),
+        (Gpu, "source", "ppa", "input should be 'distribution' or 'cuda'"),
         (Conda, "source", "snap", "input should be 'installer' or 'apt'"),
         (Conda, "root", "conda", PATH),
         (Conda, "root", "/", PATH),
@@ -281,7 +288,7 @@ def test_a_wrong_value_is_one_sentence_with_setting_value_and_what_is_allowed(
         (
             Mirrors,
             {"pyhton": "https://example.org"},
-            "Mirrors has no setting 'pyhton': it has apt, apt_security, python, npm, conda.",
+            "Mirrors has no setting 'pyhton': it has apt, apt_security, python, npm, conda, cuda.",
         ),
         (Box, {"hub": {"prot": 1}}, None),
         (Box, {"hub": {3: 1}}, "Box: the name of a setting is a text."),
@@ -307,7 +314,7 @@ def test_a_wrong_value_is_named_where_it_stands(
 def test_several_wrong_values_are_a_sentence_each() -> None:
     assert refusal(Mirrors, {"python": "x", "pip": 1}).splitlines() == [
         f"Mirrors.python is 'x': {URL}.",
-        "Mirrors has no setting 'pip': it has apt, apt_security, python, npm, conda.",
+        "Mirrors has no setting 'pip': it has apt, apt_security, python, npm, conda, cuda.",
     ]
 
 
@@ -854,7 +861,7 @@ def test_a_wrong_inventory_is_one_sentence_and_nothing_connects(tmp_path: Path) 
     )
     assert shown.returncode == 1
     assert shown.stderr.rstrip().endswith(
-        "Mirrors has no setting 'pip': it has apt, apt_security, python, npm, conda."
+        "Mirrors has no setting 'pip': it has apt, apt_security, python, npm, conda, cuda."
     )
     assert "Traceback" not in shown.stderr
     assert "Connecting" not in shown.stderr

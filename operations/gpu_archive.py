@@ -1,0 +1,179 @@
+"""Where apt has the driver from: the distribution's components, NVIDIA's repository, the PPA."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from io import StringIO
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import FileUploadCommand, PyinfraCommand
+
+from facts.driver_setup import CUDA_KEYRING, CUDA_SOURCES, PINS, Archive, DriverSetup, Setup
+from facts.gpu import Driver, NvidiaDriver
+from jupyterbox.driver_packages import CUDA_PACKAGES, System
+from jupyterbox.program import Commands
+from jupyterbox.settings import Mirrors
+
+COMPONENTS = ("contrib", "non-free", "non-free-firmware")
+"""Of Debian's: the driver, what it is loaded with, and its firmware."""
+
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "sbsa"}
+"""NVIDIA's names for them."""
+
+KEYS = {
+    "8793F200.pub": "02182E60104FCDC26EAE1B8597A5D4CB8793F200",
+    "3bf863cc.pub": "EB693B3035CD5710E231E123A4B469963BF863CC",
+}
+"""The keys of NVIDIA's repositories, by their names there, and their fingerprints; the newer first.
+
+The older one signs those for systems from before Debian 13. github.com/NVIDIA/cuda-repo-management
+issues 4 and 39; the newer one's fingerprint as people who fetched it have it.
+"""
+
+GNUPG = "command -v gpg >/dev/null || apt-get -y -qq -o DPkg::Lock::Timeout=300 install gpg curl"
+
+
+@operation()
+def declared(source: str | None, branch: str, mirrors: Mirrors) -> Commands:
+    """Let apt have the driver from where it is declared, and from nowhere else.
+
+    + source: `distribution` or `cuda`; by default the distribution
+    + branch: the driver's
+    + mirrors: where NVIDIA's repository is
+    """
+    found = host.get_fact(NvidiaDriver)
+    if found["state"] in ("no_hardware", "passthrough"):
+        host.noop(found["cure"])
+        return
+    setup = host.get_fact(DriverSetup)
+    commands: list[str | PyinfraCommand] = []
+    if source == "cuda":
+        commands += cuda(found, setup, mirrors)
+    elif setup["os"] == "debian":
+        commands += enabled(setup)
+    commands += written(PINS, pins(source, branch, found), setup)
+    yield from commands
+    if not commands:
+        host.noop("apt has the driver from where it shall")
+
+
+def system_of(setup: Setup) -> System:
+    """What decides over package names."""
+    kinds = (name.partition("linux-image-")[2] for name in setup["linux"])
+    return System(
+        setup["os"],
+        setup["version"],
+        setup["codename"],
+        setup["architecture"],
+        kernels=tuple(sorted(filter(None, kinds))),
+        candidates=setup["candidates"],
+        modules=tuple(setup["modules"]),
+    )
+
+
+def written(path: str, content: str, setup: Setup) -> Iterator[str | PyinfraCommand]:
+    """Bring a file of ours to what it shall be; an empty one shall not be."""
+    if setup["files"].get(path, "") == (sha256(content) if content else ""):
+        return
+    if not content:
+        yield f"rm {path}"
+        return
+    yield f"mkdir -p {path.rpartition('/')[0]}"
+    yield FileUploadCommand(StringIO(content), path)
+    yield f"chmod 644 {path}"
+
+
+def sha256(content: str) -> str:
+    """What sha256sum says of a file with such a content."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def enabled(setup: Setup) -> Iterator[str]:
+    """Add the components that Debian's own entries lack, where they stand.
+
+    In a file of ours, an entry would have to name the same key as theirs: apt refuses two.
+    """
+    suites = {setup["codename"] + part for part in ("", "-updates", "-security")}
+    there = [archive for archive in setup["archives"] if archive["suite"] in suites]
+    for file in sorted({archive["file"] for archive in there if archive["component"] == "main"}):
+        for component in COMPONENTS:
+            if lacks(component, file, there):
+                entry = r"^Components:(.* )?main( |$)"
+                if not file.endswith(".sources"):
+                    entry = rf"^deb(-src)? .*({'|'.join(sorted(suites))})( .*)? main( |$)"
+                yield f"sed -E -i '/{entry}/{{/ {component}( |$)/!s/ *$/ {component}/}}' {file}"
+
+
+def lacks(component: str, file: str, archives: list[Archive]) -> bool:
+    """Whether some suite that a file names `main` of is without a component everywhere."""
+    of_file = {a["suite"] for a in archives if a["file"] == file and a["component"] == "main"}
+    return bool(of_file - {a["suite"] for a in archives if a["component"] == component})
+
+
+def repository(setup: Setup, mirrors: Mirrors) -> str:
+    """NVIDIA's repository for a box."""
+    system = f"{setup['os']}{setup['version'].replace('.', '')}"
+    return f"{mirrors.cuda}/{system}/{ARCHITECTURES.get(setup['architecture'], 'x86_64')}"
+
+
+def cuda(found: Driver, setup: Setup, mirrors: Mirrors) -> Iterator[str | PyinfraCommand]:
+    """NVIDIA's repository with its key; one that somebody else has set up stays as it is."""
+    files = [r["file"] for r in found["evidence"]["repositories"] if r["archive"] == "cuda"]
+    if any(file != CUDA_SOURCES for file in files):
+        return
+    url = repository(setup, mirrors)
+    if CUDA_KEYRING not in setup["files"]:
+        yield GNUPG
+        yield f"mkdir -p {CUDA_KEYRING.rpartition('/')[0]}"
+        yield key(url)
+    content = f"Types: deb\nURIs: {url}/\nSuites: /\nSigned-By: {CUDA_KEYRING}\n"
+    yield from written(CUDA_SOURCES, content, setup)
+
+
+def key(url: str) -> str:
+    """Fetch the repository's key, and keep it if it is one of those that are known."""
+    new, known = f"{CUDA_KEYRING}.new", "|".join(KEYS.values())
+    fetched = " || ".join(f"curl -fsSL {url}/{name} -o {new}" for name in KEYS)
+    shown = f"gpg --show-keys --with-colons {new}"
+    return (
+        f"{{ {fetched}; }} && {shown} | grep -qE '^fpr:.*:({known}):' && chmod 644 {new} && "
+        f"mv {new} {CUDA_KEYRING} || {{ rm -f {new}; "
+        f"echo 'no key of NVIDIA that is known here is in {url}.' >&2; exit 1; }}"
+    )
+
+
+def pins(source: str | None, branch: str, found: Driver) -> str:
+    """What keeps the driver in its branch, or NVIDIA's repository from replacing it."""
+    if source == "cuda":
+        pin, priority = f"version {branch}.*", 1001
+    elif any(r["archive"] == "cuda" for r in found["evidence"]["repositories"]):
+        # It has higher versions of the same packages; toolkits may still come from there.
+        pin, priority = "release o=NVIDIA", -1
+    else:
+        return ""
+    return (
+        "# Written by Jupyterbox from the inventory.\n"
+        f"Package: {CUDA_PACKAGES}\nPin: {pin}\nPin-Priority: {priority}\n"
+    )
+
+
+@operation()
+def ppa_removed() -> Commands:
+    """Take the PPA graphics-drivers out of apt's sources; its packages stay until replaced."""
+    found = host.get_fact(NvidiaDriver)["evidence"]["repositories"]
+    files = [repository["file"] for repository in found if repository["archive"] == "ppa"]
+    if not files:
+        host.noop("apt does not have the PPA graphics-drivers")
+        return
+    for file in files:
+        if re.search(r"\.sources$", file):
+            # An entry is a paragraph; a file that has no other one goes.
+            yield (
+                f"awk -v RS= -v ORS='\\n\\n' '!/graphics-drivers/' {file} > {file}.new && "
+                f"mv {file}.new {file} && {{ [ -s {file} ] || rm {file}; }}"
+            )
+        else:
+            yield f"sed -i '/^[^#].*graphics-drivers/s/^/# /' {file}"

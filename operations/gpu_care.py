@@ -1,0 +1,145 @@
+"""What keeps a driver working: nothing beside it, nothing that splits it, all of it loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pyinfra import host
+from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand
+
+from facts.driver_evidence import PREBUILT, together
+from facts.driver_setup import BLACKLIST, GUARD, PERSISTENCE, UVM, DriverSetup, Persistenced, Setup
+from facts.gpu import Driver, NvidiaDriver
+from jupyterbox.driver_packages import DKMS, held_with
+from jupyterbox.program import Commands
+from operations.gpu_archive import system_of, written
+from operations.packages import OURS
+
+DRIVERS = ["nvidia-", "libnvidia-", "libcuda", "cuda-drivers", "firmware-nvidia"]
+DRIVERS += ["xserver-xorg-video-nvidia"]
+KERNELS = ["linux-modules", "linux-objects", "linux-signatures", "linux-image", "linux-headers"]
+KERNELS += ["linux-generic"]
+"""What unattended-upgrades leaves alone: names that start so."""
+
+UNIT = "nvidia-persistenced.service"
+BLACKLISTED = f"""\
+{OURS}
+blacklist nouveau
+blacklist nova_core
+blacklist nova_drm
+options nouveau modeset=0
+"""
+
+
+@operation()
+def alone() -> Commands:
+    """Keep nouveau and nova_core off a GPU that they drive now; a reboot takes them off it."""
+    found = host.get_fact(NvidiaDriver)
+    if found["state"] != "foreign_driver" and found["kind"] not in ("nouveau", "nova_core"):
+        host.noop("no other driver is in the way")
+        return
+    setup = host.get_fact(DriverSetup)
+    commands = list(written(BLACKLIST, BLACKLISTED, setup))
+    yield from commands
+    if commands or setup["stale"]:
+        # It is the image in /boot that would load them.
+        yield "update-initramfs -u -k all"
+    else:
+        host.noop("nouveau and nova_core are blacklisted: the next boot is without them")
+
+
+@operation()
+def guarded() -> Commands:
+    """Hold all that must only move at once, and keep unattended-upgrades from it.
+
+    `apt upgrade` and `dist-upgrade` split module and libraries, or bring a kernel without a module,
+    unless driver, modules and, where modules are made for one kernel each, kernels are held.
+    """
+    found = host.get_fact(NvidiaDriver)
+    if found["state"] in ("no_hardware", "passthrough") or found["flags"]["source"] == "runfile":
+        host.noop("there is no driver of a package's to guard")
+        return
+    setup = host.get_fact(DriverSetup)
+    commands = [*written(GUARD, blacklist(found, setup), setup), *holds(found, setup)]
+    yield from commands
+    if not commands:
+        host.noop("module and libraries are guarded")
+
+
+def prebuilt(found: Driver, setup: Setup) -> bool:
+    """Whether modules are made for one kernel each, or will be."""
+    names = [package["name"] for package in found["evidence"]["packages"]]
+    if any(DKMS.fullmatch(name) for name in names):
+        return False
+    return setup["os"] == "ubuntu" or any(PREBUILT.fullmatch(name) for name in names)
+
+
+def blacklist(found: Driver, setup: Setup) -> str:
+    """What unattended-upgrades leaves alone, as a file of apt's."""
+    names = [*DRIVERS, *(KERNELS if prebuilt(found, setup) else [])]
+    lines = "\n".join(f'  "{name}";' for name in names)
+    return (
+        "// Written by Jupyterbox: these move together alone, and with a reboot; see\n"
+        "// docs/settings.md.\n"
+        f"Unattended-Upgrade::Package-Blacklist {{\n{lines}\n}};\n"
+    )
+
+
+def holds(found: Driver, setup: Setup) -> Iterator[str]:
+    """Hold what is not held yet."""
+    held = {p["name"]: p["held"] for p in together(found["evidence"]["packages"])}
+    if any(PREBUILT.fullmatch(name) for name in held):
+        names = held_with(system_of(setup), setup["linux"])
+        held |= {name: setup["linux"][name] for name in names}
+    free = sorted(name for name, is_held in held.items() if not is_held)
+    if free:
+        yield f"apt-mark hold {' '.join(free)}"
+
+
+@operation()
+def uvm() -> Commands:
+    """Have the module for CUDA loaded before the first notebook starts: it cannot load it."""
+    found = host.get_fact(NvidiaDriver)
+    if found["state"] in ("no_hardware", "passthrough"):
+        host.noop(found["cure"])
+        return
+    setup = host.get_fact(DriverSetup)
+    commands: list[str | PyinfraCommand] = [*written(UVM, f"{OURS}\nnvidia-uvm\n", setup)]
+    if found["state"] == "healthy" and found["flags"]["uvm_missing"]:
+        commands.append("modprobe nvidia_uvm")
+    yield from commands
+    if not commands:
+        host.noop("nvidia-uvm is loaded at boot")
+
+
+@operation()
+def persistence() -> Commands:
+    """Have the daemon keep the GPU initialized; Ubuntu's is told not to.
+
+    It starts with the box, and now where the driver is in order.
+    """
+    found = host.get_fact(NvidiaDriver)
+    daemon = host.get_fact(DriverSetup) if found["state"] != "no_hardware" else None
+    if daemon is None or found["state"] == "passthrough" or not daemon["persistenced"]["command"]:
+        host.noop("there is no GPU, or no daemon, to keep it initialized")
+        return
+    commands = list(written(PERSISTENCE, drop_in(daemon["persistenced"]), daemon))
+    if not daemon["persistenced"]["wanted"]:
+        commands.append(f"systemctl add-wants multi-user.target {UNIT}")
+    running = daemon["persistenced"]["runs"] or ""
+    if found["state"] == "healthy" and (commands or "--persistence-mode" not in running):
+        commands.append(f"systemctl daemon-reload && systemctl restart {UNIT}")
+    yield from commands
+    if not commands:
+        host.noop("the GPU is kept initialized")
+
+
+def drop_in(daemon: Persistenced) -> str:
+    """The daemon's own command, with persistence; udev shall not stop it."""
+    command = re.sub(r" --(no-)?persistence-mode", "", daemon["command"] or "")
+    return (
+        f"{OURS}\n[Unit]\nStopWhenUnneeded=no\n\n"
+        f"[Service]\nExecStart=\nExecStart={command} --persistence-mode\n"
+    )

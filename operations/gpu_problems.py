@@ -1,0 +1,114 @@
+"""What of the GPU's driver is in the way of a deploy, before anything on the box has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pyinfra import host
+
+from facts.driver_setup import CUDA_KEYRING, DeviceHolders, DriverSetup, Setup
+from facts.gpu import Driver, NvidiaDriver
+from jupyterbox.driver_packages import Unavailable, branch_of
+from jupyterbox.settings import Box, Gpu
+from operations.gpu import NOT_OURS, in_use, must_install, others, planned
+from operations.gpu_archive import repository
+
+FINE = (*NOT_OURS, "healthy", "no_driver")
+"""States in which a box without a declared driver is deployed to: it is as good as it was."""
+
+MENDED = ("no_driver", "module_missing", "foreign_driver", "not_loaded", "healthy")
+"""States that a declared driver gets a box out of, if need be with a reboot after the deploy."""
+
+IGNORE = "To deploy all the same, set Box(gpu=Gpu(ignore=True))."
+
+
+class Found(NamedTuple):
+    """The driver of a box, and its packages where one is declared."""
+
+    driver: Driver | None
+    setup: Setup | None
+
+
+def look(box: Box) -> Found:
+    """Ask the box; a box whose GPU is ignored is not asked."""
+    if box.gpu and box.gpu.ignore:
+        return Found(None, None)
+    driver = host.get_fact(NvidiaDriver)
+    ours = box.gpu is not None and driver["state"] not in NOT_OURS
+    return Found(driver, host.get_fact(DriverSetup) if ours else None)
+
+
+def problems(box: Box, found: Found) -> Iterator[str]:
+    """Why the deploy would leave the box with GPUs that no notebook can use."""
+    driver = found.driver
+    if driver is None:
+        return
+    if box.gpu is not None and found.setup is not None:
+        yield from declared(box.gpu, driver, found.setup)
+    elif driver["state"] not in FINE:
+        yield broken(driver)
+
+
+def broken(driver: Driver) -> str:
+    """What is wrong with a driver, and its cure."""
+    wrong = driver["problems"][0]["problem"]
+    return f"the GPU's driver is broken ({driver['state']}): {wrong} {driver['cure']} {IGNORE}"
+
+
+def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
+    """What is in the way of a declared driver."""
+    repositories = driver["evidence"]["repositories"]
+    if not gpu.remove_ppa and any(found["archive"] == "ppa" for found in repositories):
+        yield (
+            "apt has the PPA graphics-drivers, which replaces the distribution's driver: set "
+            "Gpu(remove_ppa=True), or take it out of apt's sources."
+        )
+    try:
+        installs = must_install(gpu, driver, planned(gpu, driver, setup))
+    except Unavailable as error:
+        yield f"{error}."
+        return
+    if installs and driver["flags"]["source"] == "runfile":
+        yield (
+            "the driver is from NVIDIA's .run installer, which packages cannot replace: run "
+            "`nvidia-uninstall` on the box."
+        )
+    elif driver["kind"] == "reload_cures" or (installs and replaces(gpu, driver)):
+        yield from held()
+    elif not mends(driver, installs):
+        yield broken(driver)
+
+
+def replaces(gpu: Gpu, driver: Driver) -> bool:
+    """Whether what is loaded is about to be replaced by another driver."""
+    evidence = driver["evidence"]
+    loaded = evidence["loaded"]
+    return (loaded is not None and driver["state"] != "bus_lost") and (
+        branch_of(loaded) != gpu.branch or driver["state"] in ("healthy", "mismatch")
+    )
+
+
+def held() -> Iterator[str]:
+    """Whoever has the GPU would find it gone, or its libraries changed under it."""
+    holding = others(host.get_fact(DeviceHolders))
+    if holding:
+        yield in_use(holding)
+
+
+def mends(driver: Driver, installs: bool) -> bool:
+    """Whether the deploy, perhaps with a reboot after it, gets a driver into order."""
+    if driver["state"] == "module_missing" and not installs:
+        return driver["flags"]["next_boot_broken"] is False
+    if installs and driver["kind"] in ("neither_cures", "wrong_flavour", "secure_boot"):
+        return True
+    return driver["state"] in MENDED and driver["kind"] != "secure_boot"
+
+
+def urls(box: Box, found: Found) -> dict[str, str]:
+    """Where NVIDIA's repository is, if it is about to be added, and what says so."""
+    if box.gpu is None or found.setup is None or box.gpu.source != "cuda":
+        return {}
+    if CUDA_KEYRING in found.setup["files"]:
+        return {}
+    return {f"{repository(found.setup, box.mirrors)}/InRelease": "Mirrors.cuda"}
