@@ -20,7 +20,7 @@ from facts.hub import Activity, HubActivity
 from jupyterbox.driver_states import kernel
 from jupyterbox.program import Commands
 from jupyterbox.status import environment_of
-from operations.preflight import refuse
+from operations.refusing import refuse
 
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 REBOOT = "(sleep 1; systemctl reboot) </dev/null >/dev/null 2>&1 &"
