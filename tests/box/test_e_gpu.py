@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.box.conftest import Operator
-from tests.box.nvidia import nvidia
+from facts.driver_setup import FILES
+from tests.box.conftest import Operator, Settings
+from tests.box.nvidia import hardware, nvidia
 from tests.box.test_d_facts import asked
 from tests.unit.nvidia_box import NvidiaBox, said
 
@@ -96,3 +98,123 @@ def test_the_state_is_told_over_ssh(
         assert found["cure"].endswith(".")
         assert made.started == []
     assert asked(box, "facts.gpu.NvidiaDriver")["state"] == "no_hardware"
+
+
+# --- a driver's packages ---
+
+
+DEBIANS = "550.163.01"
+PACKAGES = "dpkg-query -W -f '${Package} ${Version} ${Architecture}\\n' | sort"
+# Real headers come with a compiler and a kernel, and then the module is built for minutes: this one
+# stands for them. Everything of NVIDIA's is Debian's own.
+HEADERS = """
+set -e
+cp -a /etc/apt /root/apt.before
+mkdir -p /root/headers/DEBIAN
+printf '%s\\n' 'Package: linux-headers-amd64' 'Version: 999' 'Architecture: amd64' \
+    'Maintainer: nobody' 'Description: stands for headers' > /root/headers/DEBIAN/control
+dpkg-deb --build /root/headers /root/headers.deb && dpkg -i /root/headers.deb
+"""
+NEWER = """
+set -e
+mkdir /srv/newer && cd /srv/newer
+echo '{packages}' | while read -r name version architecture; do
+    mkdir -p $name/DEBIAN
+    printf '%s\\n' "Package: $name" 'Version: 999.1-1' "Architecture: $architecture" \
+        'Maintainer: nobody' 'Description: a newer driver' > $name/DEBIAN/control
+    dpkg-deb --build $name .
+done
+dpkg-scanpackages . > Packages
+echo 'deb [trusted=yes] file:/srv/newer ./' > /etc/apt/sources.list.d/newer.list
+apt-get -qq update
+"""
+CLEAN = """
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq -y --allow-change-held-packages purge {packages}
+rm -rf /etc/apt /srv/newer /root/headers* {files}
+mv /root/apt.before /etc/apt
+systemctl daemon-reload; systemctl reset-failed; apt-get -qq update
+"""
+
+
+def declaring_a_driver(box: Operator) -> Settings:
+    """The demo's settings, and the driver that Debian 13 has."""
+    return {**box.settings(), "gpu": {"branch": DEBIANS.partition(".")[0]}}
+
+
+def test_a_box_that_has_no_gpu_to_drive_gets_no_driver(box: Operator, tmp_path: Path) -> None:
+    settings = declaring_a_driver(box)
+    assert box.changed(settings) == []
+    with hardware(box, tmp_path, device("vfio-pci")):
+        assert box.changed(settings) == []
+
+
+@pytest.fixture(scope="module")
+def installed(
+    box: Operator, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[str]]:
+    """The box with a GPU, on which a deploy has installed the driver: the operations it took."""
+    if pytestconfig.getoption("--release") != "trixie":
+        pytest.skip("the packages of one release are 100 MB; those of others are unit-tested")
+    before = box.sh(PACKAGES).splitlines()
+    box.sh(HEADERS)
+    try:
+        with hardware(box, tmp_path_factory.mktemp("nvidia"), device()):
+            yield box.changed(declaring_a_driver(box))
+    finally:
+        new = [line.split()[0] for line in box.sh(PACKAGES).splitlines() if line not in before]
+        box.sh(CLEAN.format(packages=" ".join(new), files=" ".join(FILES)))
+        assert box.sh(PACKAGES).splitlines() == before
+
+
+def of_the_driver(box: Operator) -> list[str]:
+    """The packages of the driver's version, with that and their architecture."""
+    return [line for line in box.sh(PACKAGES).splitlines() if f" {DEBIANS}-" in line]
+
+
+def upgraded_by(box: Operator, command: str) -> set[str]:
+    """The packages that apt would install anew or remove."""
+    said = box.sh(f"apt-get --simulate {command}")
+    return {*re.findall(r"^(?:Inst|Remv) (\S+)", said, re.MULTILINE)}
+
+
+def test_debians_own_driver_is_installed_and_told_as_it_is(
+    box: Operator, installed: list[str]
+) -> None:
+    assert "GPU | Install driver 550" in installed
+    names = {line.split()[0] for line in of_the_driver(box)}
+    assert names >= {"libcuda1", "libnvidia-ml1", "nvidia-smi"}
+    found = asked(box, "facts.gpu.NvidiaDriver", user="ops")
+    # The machine's kernel is its host's, for which there are no headers.
+    assert (found["state"], found["evidence"]["userspace"]) == ("module_missing", DEBIANS)
+    assert (found["evidence"]["loaded"], found["evidence"]["on_disk"]) == (None, None)
+    flags = found["flags"]
+    assert (flags["source"], flags["held"], flags["unguarded"]) == ("debian", True, False)
+
+
+def test_no_upgrade_splits_it(box: Operator, installed: list[str]) -> None:
+    packages = of_the_driver(box)
+    names = {line.split()[0] for line in packages}
+    box.sh(NEWER.format(packages="\n".join(packages)))
+    assert upgraded_by(box, "--ignore-hold dist-upgrade") >= names
+    for command in ("upgrade", "dist-upgrade"):
+        assert upgraded_by(box, command) & names == set()
+    unattended = box.sh("apt-config dump Unattended-Upgrade::Package-Blacklist")
+    patterns = re.findall(r'Blacklist:: "(.*)";', unattended)
+    assert all(any(re.match(pattern, name) for pattern in patterns) for name in names)
+    box.sh("rm /etc/apt/sources.list.d/newer.list && apt-get -qq update")
+
+
+def test_verify_says_what_cuda_says_in_every_python_kernel(
+    box: Operator, installed: list[str]
+) -> None:
+    run = box.pyinfra("-y", "tasks/verify.py")
+    assert run.returncode != 0
+    said = run.stdout + run.stderr
+    for kernel in ("anaconda3", "python3"):
+        assert re.search(rf"ok    kernel {kernel} ", said)
+        [row] = re.findall(rf"FAIL  CUDA in {kernel} .*", said)
+        # NVIDIA's own library, which finds no GPU behind these files.
+        assert "cuInit returns 100: it sees no GPU" in row
+        assert "the driver serves CUDA 12.4" in row
+    assert said.count("FAIL") == 2
