@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FACTS = {
     "system": "facts.box.System",
+    "driver": "facts.gpu.NvidiaDriver",
+    "gpus": "facts.gpu.Gpus",
     "hub": "facts.hub.Hub",
     "activity": "facts.hub.HubActivity",
     "conda": "facts.conda.Conda",
@@ -42,7 +44,7 @@ ROOT = {
 """What a fact calls conda's root, if it takes one."""
 
 TIMEOUT = 60
-"""Seconds for one fact of one box: they take less than one."""
+"""Seconds for one fact of one box: they take less than one, but where GPUs must wake up first."""
 
 Log = list[str]
 

@@ -21,6 +21,8 @@ from jupyterbox.asking import Answers
 if TYPE_CHECKING:
     from facts.box import Disk, FailedUnit, Gpu, SystemAnswer, Updates
     from facts.conda import CondaAnswer, CondaEnvsAnswer, UserCondaEnvsAnswer, UserEnvironment
+    from facts.gpu import Driver, GpuUse
+    from facts.gpu import Gpu as NvidiaGpu
     from facts.hub import Activity, HubRelease, HubState, Versions
     from facts.jupyter import KernelspecRow, KernelspecsAnswer
     from facts.problem import Problem
@@ -225,6 +227,94 @@ def updates(found: Updates, why_not: str) -> Text:
     return text(f"{waiting}, as of ") + moment(found["asked_at"])
 
 
+def driver(answer: Driver) -> Iterator[RenderableType]:
+    """NVIDIA's driver, where there is a GPU of theirs."""
+    state, flags, evidence = answer["state"], answer["flags"], answer["evidence"]
+    if state == "no_hardware":
+        return
+    kind = f", {answer['kind']}" if answer["kind"] else ""
+    good = state in ("healthy", "passthrough")
+    yield heading("GPU driver")
+    yield lines(
+        ("state", text(f"{state}{kind}".replace("_", " "), GOOD if good else BAD)),
+        ("module", _module(answer)),
+        ("libraries", text(evidence["userspace"])),
+        ("from", text(flags["source"])),
+        ("upgrades", _upgrades(answer)),
+        ("next boot", Text("breaks it", BAD) if flags["next_boot_broken"] else None),
+    )
+
+
+def _module(answer: Driver) -> Text:
+    """The driver's module: which, and whether it runs."""
+    evidence = answer["evidence"]
+    version = evidence["loaded"] or evidence["on_disk"]
+    if not version:
+        return text(None)
+    flavour = f" ({evidence['flavour']})" if evidence["flavour"] else ""
+    return text(f"{version}{flavour}{'' if evidence['loaded'] else ', not loaded'}")
+
+
+def _upgrades(answer: Driver) -> Text | None:
+    """Whether an upgrade can split the driver; nothing where none is installed."""
+    flags = answer["flags"]
+    if not answer["evidence"]["userspace"]:
+        return None
+    if flags["unguarded"]:
+        return Text("may split it", BAD)
+    return Text("held" if flags["held"] else "not by unattended-upgrades")
+
+
+def gpu_use(answer: GpuUse) -> Iterator[RenderableType]:
+    """What the GPUs do, as far as they were asked."""
+    if not answer["gpus"]:
+        return
+    yield heading("GPUs")
+    yield table(
+        ("GPU", "model", "memory used", "use", "temperature", "computes"),
+        (
+            (
+                text(gpu["address"] if gpu["index"] is None else gpu["index"]),
+                _model(gpu),
+                _memory(gpu),
+                _unit(gpu["utilization_percent"], "%"),
+                _unit(gpu["temperature_c"], "°C"),
+                _computes(gpu),
+            )
+            for gpu in answer["gpus"]
+        ),
+    )
+
+
+def _model(gpu: NvidiaGpu) -> Text:
+    """What a GPU is called, and what is special about it."""
+    if gpu["lost"]:
+        return text(gpu["model"]) + Text(", lost", BAD)
+    parts = count(len(gpu["instances"]), "instance")
+    return text(gpu["model"]) + Text(f", {parts} of MIG" if gpu["mig"] else "")
+
+
+def _memory(gpu: NvidiaGpu) -> Text:
+    """How much of a GPU's memory is used."""
+    if gpu["memory_mb"] is None:
+        return text(None)
+    return size(gpu["memory_used_mb"]) + Text(" of ") + size(gpu["memory_mb"])
+
+
+def _unit(value: int | None, unit: str) -> Text:
+    """A number with what it counts."""
+    return Text(NOTHING if value is None else f"{value} {unit}")
+
+
+def _computes(gpu: NvidiaGpu) -> Text:
+    """Who computes on a GPU, with the memory that they have there."""
+    of: dict[str, int] = {}
+    for process in gpu["processes"]:
+        who = process["user"] or f"process {process['pid']}"
+        of[who] = of.get(who, 0) + (process["memory_mb"] or 0)
+    return text(", ".join(f"{who} ({memory} MB)" for who, memory in of.items()))
+
+
 def hub(answer: HubState) -> Iterator[RenderableType]:
     """The hub's release and units."""
     yield heading("Hub")
@@ -410,6 +500,8 @@ def starts(row: KernelspecRow) -> Text:
 
 SECTIONS: dict[str, Callable[[Any], Iterator[RenderableType]]] = {
     "system": system,
+    "driver": driver,
+    "gpus": gpu_use,
     "hub": hub,
     "activity": servers,
     "conda": conda,

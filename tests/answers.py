@@ -2,7 +2,8 @@
 
 Between `<!-- answer: FACT ARGUMENTS -->` and `<!-- end -->` stands what pyinfra's command line
 printed of the demo box; `python -m tests.record facts` writes it there. Of long lists the first
-entries are shown, of long ids the first digits.
+entries are shown, of long ids the first digits. What the demo box does not have is shown as well,
+between `<!-- example: FACT -->` and `<!-- end -->`: the answer of a box that is made of recordings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jupyterbox.settings import REPOSITORY
 
 PAGE = REPOSITORY / "docs/facts.md"
 ANSWER = re.compile(
-    r"(?P<head><!-- answer: (?P<asked>[^\n]+) -->\n)"
+    r"(?P<head><!-- (?P<kind>answer|example): (?P<asked>[^\n]+) -->\n)"
     r"(?:```json\n(?P<shown>.*?)```\n)?<!-- end -->\n",
     re.DOTALL,
 )
@@ -45,25 +46,29 @@ def shape(fact: type[FactBase[Any]]) -> Any:
     return get_type_hints(fact.process)["return"]
 
 
-def write_answers(ask: Callable[[str], Any]) -> None:
+def write_answers(ask: Callable[[str], Any], kind: str = "answer") -> None:
     """Put new answers into the page.
 
     Args:
         ask: what a box answers to a fact with its arguments, as one line.
+        kind: `answer` or `example`.
     """
 
     def answered(match: re.Match[str]) -> str:
         asked = match["asked"]
+        if match["kind"] != kind:
+            return match[0]
         answer = shortened(ask(asked), shape(fact_class(asked.split()[0])))
         return f"{match['head']}```json\n{laid_out(answer)}\n```\n<!-- end -->\n"
 
     PAGE.write_text(ANSWER.sub(answered, PAGE.read_text()))
 
 
-def shown_answers() -> Iterator[tuple[str, Any]]:
+def shown_answers(kind: str = "answer") -> Iterator[tuple[str, Any]]:
     """What the page asks, and what it shows."""
     for match in ANSWER.finditer(PAGE.read_text()):
-        yield match["asked"], json.loads(match["shown"] or "null")
+        if match["kind"] == kind:
+            yield match["asked"], json.loads(match["shown"] or "null")
 
 
 def shortened(value: Any, kind: Any) -> Any:

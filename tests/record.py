@@ -6,6 +6,7 @@
     system    the system: bare, after a deploy, with units that failed, and not up to date
     uv        uv's own errors; the network is asked for packages that are not there
     facts     what pyinfra says of a box to `jupyterbox status`, and the answers in docs/facts.md
+    examples  the answers there of boxes with GPUs, made of recordings
 
 The unit tests read the recordings under tests/recorded; after a fact or a program asks another
 question, they are made anew. Boxes are the demo's (root, and about a minute each).
@@ -41,6 +42,7 @@ from jupyterbox.settings import BASE_PACKAGES, REPOSITORY
 from operations.packages import ASIDE, MIRROR, PIP_CONF
 from tests.answers import write_answers
 from tests.box.user import User, wait_for
+from tests.examples import example
 from tests.unit.remote import module
 
 RECORDED = REPOSITORY / "tests/recorded"
@@ -458,5 +460,7 @@ if __name__ == "__main__":
             uv()
         elif what == "facts":
             facts()
+        elif what == "examples":
+            write_answers(example, "example")
         else:
-            sys.exit(f"{what!r} is none of: bare, deployed, hub, system, uv, facts")
+            sys.exit(f"{what!r} is none of: bare, deployed, hub, system, uv, facts, examples")

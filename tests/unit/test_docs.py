@@ -21,6 +21,7 @@ from jupyterbox.asking import FACTS
 from jupyterbox.settings import REPOSITORY, Setting
 from tests.answers import (
     PAGE,
+    fact_class,
     has_shape,
     laid_out,
     shape,
@@ -28,6 +29,7 @@ from tests.answers import (
     shown_answers,
     without_notes,
 )
+from tests.examples import example
 
 MODULES = sorted(
     path
@@ -148,6 +150,14 @@ def test_the_manual_shows_a_real_answer_of_every_fact(cls: type[FactBase[object]
     # Its command line is one that pyinfra takes.
     [(_, _, arguments)] = get_facts_and_args(asked.split())
     inspect.signature(cls().command).bind(**arguments)
+
+
+def test_what_the_manual_shows_of_gpus_is_what_recordings_amount_to() -> None:
+    shown = dict(shown_answers("example"))
+    assert sorted(shown) == ["facts.gpu.Gpus", "facts.gpu.NvidiaDriver"]
+    for name, answer in shown.items():
+        # After a change: `python -m tests.record examples`.
+        assert answer == shortened(example(name), shape(fact_class(name))), name
 
 
 def test_the_manual_names_every_other_fact() -> None:
