@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator
 
 from pyinfra.api.command import StringCommand
@@ -11,7 +9,7 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 from typing_extensions import TypedDict
 
-from facts.preflight import parse_os_release, split_sections
+from facts.preflight import parse_os_release, parse_pairs, split_sections
 from jupyterbox.program import PROGRAMS, answer, question
 
 BLACKLIST = "/etc/modprobe.d/jupyterbox-nvidia.conf"
@@ -110,19 +108,12 @@ def _setup(sections: dict[str, list[str]]) -> Setup:
         "architecture": "".join(sections.get("architecture", [])[:1]).strip(),
         "linux": {found[1]: found[0] == "hi" for found in linux if len(found) == 2},
         "modules": [line.strip() for line in sections.get("modules", [])],
-        "candidates": dict(_candidates(sections.get("candidates", []))),
+        "candidates": parse_pairs(sections.get("candidates", [])),
         "archives": list(_archives(sections.get("archives", []))),
         "files": {found[1]: found[0] for found in files if len(found) == 2},
         "stale": [line.strip() for line in sections.get("initramfs", [])],
         "persistenced": _persistenced(sections.get("persistenced", [])),
     }
-
-
-def _candidates(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """The version of each package that can be installed: its line follows the name's."""
-    for name, version in itertools.pairwise(lines):
-        if re.match("=[0-9]", version) and not name.startswith("="):
-            yield name, version[1:]
 
 
 def _archives(lines: list[str]) -> Iterator[Archive]:

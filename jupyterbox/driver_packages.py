@@ -26,6 +26,9 @@ ARCHIVES: dict[str, Branches] = {
 LAST_FOR_OLD = 580
 """The last branch that drives GPUs before Turing."""
 
+LEGACY = 470
+"""The last branch for Kepler: Ubuntu has its modules for no kernel of today."""
+
 WITHOUT_SUFFIX = 590
 """From here on the packages of NVIDIA's repository for Ubuntu have no branch in their names."""
 
@@ -89,13 +92,13 @@ class Transaction:
 def available(system: System) -> Branches:
     """The branches that the distribution has, each with its flavours: apt's word, else the table.
 
-    Names move: nvidia-headless-no-dkms-535-server is a 580 by now. Hence the versions count.
+    Names move: nvidia-headless-no-dkms-535-server only brings a 580 by now, and is no candidate.
     """
     candidates = system.candidates or {}
     found: Branches = {}
     for name, version in sorted(candidates.items()):
         match = HEADLESS.fullmatch(name)
-        if match and branch_of(version) == match[1]:
+        if match and branch_of(version) == match[1] and int(match[1]) > LEGACY:
             found.setdefault(match[1], []).append("open" if match[2] else "proprietary")
     if "nvidia-kernel-dkms" in candidates:
         version = candidates["nvidia-kernel-dkms"]

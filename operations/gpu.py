@@ -46,6 +46,15 @@ APT = (
     "--allow-downgrades install'; "
 )
 
+MAKE_LOG = "/var/log/jupyterbox-nvidia-make.log"
+
+# Half configured, it would be in the way of everything that apt does on the box from then on.
+UNBUILT = (
+    "cat /var/lib/dkms/nvidia*/*/build/make.log >{log} 2>/dev/null; "
+    "grep -m 3 -h 'error:' {log} >&2; apt-get -y -qq remove {module} >/dev/null 2>&1; "
+    "echo '{module} was not installed: does it build for every kernel? See {log}.' >&2; exit 1"
+)
+
 RELOAD = """\
 for module in nvidia_uvm nvidia_drm nvidia_modeset nvidia_peermem nvidia; do
   [ ! -d /sys/module/$module ] || modprobe -r $module || exit 1
@@ -142,6 +151,9 @@ def must_install(gpu: Gpu, found: Driver, wanted: Transaction) -> bool:
         return True
     if gpu.flavour and evidence["flavour"] not in (None, gpu.flavour):
         return True
+    if found["kind"] == "not_built":
+        # Once more, it would not build either.
+        return False
     if {*wanted.packages} <= {package["name"] for package in evidence["packages"]}:
         return found["kind"] == "no_headers"
     broken = found["state"] == "module_missing" or flags["next_boot_broken"] is True
@@ -161,17 +173,22 @@ def installation(wanted: Transaction) -> Iterator[str | PyinfraCommand]:
     yield READY
     if wanted.first:
         yield step(wanted.first)
-    yield step(wanted)
+        yield step(wanted, UNBUILT.format(module=wanted.packages[0], log=MAKE_LOG))
+    else:
+        yield step(wanted)
 
 
-def step(wanted: Transaction) -> FunctionCommand:
-    """The command for one transaction: apt is first asked which of the optional packages fit."""
+def step(wanted: Transaction, failed: str = "exit 1") -> FunctionCommand:
+    """The command for one transaction: apt is first asked which of the optional packages fit.
+
+    + failed: what to do where it fails
+    """
     names = " ".join([*wanted.packages, *(f"{name}-" for name in wanted.without)])
     fit = "".join(
         f'$apt -qq -s {names} $fit {name} >/dev/null 2>&1 && fit="$fit {name}"; '
         for name in wanted.optional
     )
-    return showing_progress(f"{APT}fit=; {fit}$apt {names} $fit")
+    return showing_progress(f"{APT}fit=; {fit}$apt {names} $fit || {{ {failed}; }}")
 
 
 def may_load(found: Driver) -> bool:

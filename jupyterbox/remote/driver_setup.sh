@@ -15,9 +15,11 @@ kinds=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'linux-image-[a-z]*'
   sed -n 's/^[ih]i *linux-image-//p' | sed 's/virtual/generic/' | tr '\n' '|')
 section modules; [ "$kinds" ] && apt-cache pkgnames linux-modules-nvidia- 2>/dev/null |
   grep -E "^linux-modules-nvidia-[0-9]+-server(-open)?-(${kinds%|})\$"
-section candidates; apt-cache policy nvidia-kernel-dkms nvidia-open-kernel-dkms \
+# A package that only brings its successor has a version of its own, and no kernel part.
+section candidates; apt-cache show --no-all-versions nvidia-kernel-dkms nvidia-open-kernel-dkms \
   $(apt-cache pkgnames nvidia-headless-no-dkms- 2>/dev/null | grep -E -- '-server(-open)?$') \
-  2>/dev/null | sed -nE 's/^([a-z][^ ]*):$/\1/p; s/^  Candidate: /=/p'
+  2>/dev/null | awk '/^Package: / { name = $2 } /^Version: / { version = $2 }
+    /^Depends: .*nvidia-(open-)?kernel-(common|support)/ { print name "=" version }'
 section archives; apt-get -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= indextargets \
   --no-release-info --format '$(RELEASE) $(COMPONENT) $(SOURCESENTRY)' 'Created-By: Packages' \
   2>/dev/null | sort -u

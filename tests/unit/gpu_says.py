@@ -1,0 +1,150 @@
+"""What boxes with GPUs say to the operations of the driver, made of what a test is about.
+
+The names and versions of packages are those of the archives: tests/recorded/gpu has what apt said
+of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tests.unit.engine import programs, recorded
+from tests.unit.nvidia_box import NVRM
+
+DRIVER = "What files tell of NVIDIA's driver"
+SETUP = "What the GPU's layer of the deploy"
+LICENSES = {"open": "Dual MIT/GPL", "proprietary": "NVIDIA"}
+
+GTX_1070, RTX_3060, RTX_5090 = "1b81", "2504", "2b85"
+KERNELS = {
+    "jammy": "5.15.0-204-generic",
+    "noble": "6.8.0-151-generic",
+    "resolute": "7.0.0-44-generic",
+    "bookworm": "6.1.0-47-amd64",
+    "trixie": "6.12.117+deb13-amd64",
+}
+DAEMON = "/usr/bin/nvidia-persistenced --user nvidia-persistenced --no-persistence-mode --verbose"
+
+
+def os_release(release: str) -> str:
+    """What a bare box of a release says that it is."""
+    site = recorded(f"packages/site-{release}")
+    return site.partition("@@os\n")[2].partition("@@")[0]
+
+
+def text(sections: Mapping[str, str | Iterable[str]]) -> str:
+    """Sections as a command prints them."""
+    shown = {
+        name: lines if isinstance(lines, str) else "\n".join(lines)
+        for name, lines in sections.items()
+    }
+    return "".join(f"\n@@{name}\n{lines.strip()}\n" for name, lines in shown.items())
+
+
+def driver(
+    release: str = "noble",
+    gpus: Iterable[tuple[str, str]] = ((RTX_3060, ""),),
+    loaded: str = "",
+    modules: Mapping[str, str] | None = None,
+    libraries: str = "",
+    flavour: str = "open",
+    packages: Iterable[str] = (),
+    repositories: Iterable[str] = (),
+    **more: str,
+) -> dict[Any, Any]:
+    """What the driver's fact finds; `gpus` are ids with the modules that they are bound to.
+
+    `modules` are versions by kernels; without one, the release's has none.
+    """
+    kernel = KERNELS[release]
+    on_disk = {kernel: "", **(modules or {})}
+    libs = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
+    sections: dict[str, str | Iterable[str]] = {
+        "os": os_release(release),
+        "running": kernel,
+        "boot": on_disk,
+        "modules": (f"{name}={version}" for name, version in on_disk.items()),
+        "module": f"license:  {LICENSES[flavour]}" if any(on_disk.values()) else "",
+        "headers": "",
+        "pci": (
+            f"0000:{7 + slot:02x}:00.0 0x030000 0x{device} config=de10 driver={bound}"
+            for slot, (device, bound) in enumerate(gpus)
+        ),
+        "loaded": loaded,
+        "nvrm": NVRM[flavour].format(version=loaded) if loaded else "",
+        "uvm": "yes" if loaded else "",
+        "libraries": f"{libs}.{libraries}" if libraries else "",
+        "packages": packages,
+        "runfile": "",
+        "repositories": repositories,
+        "upgrades": "",
+        "secureboot": "",
+        "reboot": "",
+        "persistenced": "",
+        "end": "",
+        **more,
+    }
+    return {DRIVER: text(sections)}
+
+
+def setup(
+    release: str = "noble",
+    kernels: Iterable[str] | None = None,
+    files: Mapping[str, str] | None = None,
+    held: bool = False,
+    **more: str,
+) -> dict[Any, Any]:
+    """What the fact about packages, files and units finds; `files` are those of ours."""
+    debian = release in ("bookworm", "trixie")
+    kinds = kernels or (["amd64"] if debian else ["generic"])
+    archive = recorded(f"gpu/archive-{release}")
+    found, _, candidates = archive.partition("@@candidates\n")
+    state = "hi" if held else "ii"
+    parts = ["image-", "headers-"] if debian else ["image-", "headers-", ""]
+    sections: dict[str, str | Iterable[str]] = {
+        "os": os_release(release),
+        "architecture": "amd64",
+        "linux": (f"{state}  linux-{part}{kind}" for kind in kinds for part in parts),
+        "modules": found.partition("@@modules\n")[2],
+        "candidates": candidates,
+        "archives": "",
+        "files": (
+            f"{hashlib.sha256(content.encode()).hexdigest()}  {path}"
+            for path, content in (files or {}).items()
+        ),
+        "initramfs": "",
+        "persistenced": f"exec={DAEMON}",
+        "end": "",
+        **more,
+    }
+    return {SETUP: text(sections)}
+
+
+def holders(*found: dict[str, Any]) -> dict[Any, Any]:
+    """Who has the GPU open."""
+    return programs(device_holders=list(found))
+
+
+def works(
+    version: str = "580.178.04", release: str = "noble", held: bool = False, **more: Any
+) -> dict[Any, Any]:
+    """What the driver's fact finds where it is in order, installed as the operation does."""
+    kernel, state = KERNELS[release], "hi" if held else "ii"
+    branch = version.partition(".")[0]
+    rows = [
+        f"{state} linux-modules-nvidia-{branch}-server-open-generic {kernel}",
+        f"{state} linux-modules-nvidia-{branch}-server-open-{kernel} {kernel}",
+        f"{state} nvidia-headless-no-dkms-{branch}-server-open {version}-0ubuntu0.24.04.1",
+        f"{state} nvidia-utils-{branch}-server {version}-0ubuntu0.24.04.1",
+        f"{state} linux-image-generic 6.8.0-151.151",
+    ]
+    found = {
+        "gpus": [(RTX_3060, "nvidia")],
+        "loaded": version,
+        "modules": {kernel: version},
+        "libraries": version,
+        "packages": rows,
+    }
+    return driver(release, **{**found, **more})
