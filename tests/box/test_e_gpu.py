@@ -14,6 +14,8 @@ from tests.box.nvidia import hardware, nvidia
 from tests.box.test_d_facts import asked
 from tests.unit.nvidia_box import NvidiaBox, said
 
+pytestmark = pytest.mark.once
+
 NEXT = "6.8.0-151-generic"
 OLD, NEW = "580.173.02", "580.178.04"
 ADDRESS, RTX_3060 = "0000:07:00.0", "2504"
@@ -97,7 +99,6 @@ def test_the_state_is_told_over_ssh(
         assert (found["state"], found["kind"]) == (state, kind)
         assert found["cure"].endswith(".")
         assert made.started == []
-    assert asked(box, "facts.gpu.NvidiaDriver")["state"] == "no_hardware"
 
 
 # --- a driver's packages ---
@@ -190,6 +191,15 @@ def test_debians_own_driver_is_installed_and_told_as_it_is(
     assert (found["evidence"]["loaded"], found["evidence"]["on_disk"]) == (None, None)
     flags = found["flags"]
     assert (flags["source"], flags["held"], flags["unguarded"]) == ("debian", True, False)
+
+
+def test_a_later_deploy_leaves_it_or_refuses_it(box: Operator, installed: list[str]) -> None:
+    # For this kernel apt has no headers, and each deploy asks it for them.
+    assert {*box.changed(declaring_a_driver(box))} <= {"GPU | Install driver 550"}
+    # Where no driver is declared, a broken one is not mended.
+    run = box.pyinfra("-y", "deploy.py")
+    assert run.returncode != 0
+    assert "- the GPU's driver is broken (module_missing): " in run.stderr
 
 
 def test_no_upgrade_splits_it(box: Operator, installed: list[str]) -> None:

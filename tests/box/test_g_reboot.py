@@ -26,6 +26,8 @@ def test_the_hub_is_back_by_itself_after_a_reboot(box: Operator, ada: User) -> N
     done = box.pyinfra("-y", "--data", "force=yes", "tasks/reboot.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok    stop the server" in done.stdout + done.stderr
+    # It has no GPU.
+    assert "CUDA" not in done.stdout + done.stderr
     print(f"rebooted and verified within {time.monotonic() - told:.1f} s")
 
     assert box.machine.boot_id() not in (None, before)
