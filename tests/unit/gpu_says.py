@@ -22,7 +22,7 @@ KERNELS = {
     "jammy": "5.15.0-204-generic",
     "noble": "6.8.0-151-generic",
     "resolute": "7.0.0-44-generic",
-    "bookworm": "6.1.0-47-amd64",
+    "bookworm": "6.1.0-56-amd64",
     "trixie": "6.12.117+deb13-amd64",
 }
 DAEMON = "/usr/bin/nvidia-persistenced --user nvidia-persistenced --no-persistence-mode --verbose"
