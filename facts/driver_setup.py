@@ -44,8 +44,9 @@ class Setup(TypedDict):
 
     `linux` are the installed metapackages that bring kernels, and whether each is held; `modules`
     the packages with prebuilt modules for such kernels, `candidates` the versions that apt would
-    install; `files` are those of ours, by path, each with its sha256; `stale` the images of
-    /boot that do not know the blacklist yet.
+    install; `headers` says whether apt has those of the kernel that runs; `files` are those of
+    ours, by path, each with its sha256; `stale` the images of /boot that do not know the blacklist
+    yet.
     """
 
     os: str
@@ -55,6 +56,7 @@ class Setup(TypedDict):
     linux: dict[str, bool]
     modules: list[str]
     candidates: dict[str, str]
+    headers: bool
     archives: list[Archive]
     files: dict[str, str]
     stale: list[str]
@@ -70,6 +72,7 @@ class DriverSetup(FactBase[Setup]):
         "linux": {"linux-generic": False, "linux-image-generic": True, …},
         "modules": ["linux-modules-nvidia-580-server-open-generic", …],
         "candidates": {"nvidia-headless-no-dkms-580-server": "580.178.04-0ubuntu0.24.04.1", …},
+        "headers": True,
         "archives": [{"suite": "noble", "component": "main",
                       "file": "/etc/apt/sources.list.d/ubuntu.sources"}, …],
         "files": {"/etc/modules-load.d/nvidia-uvm.conf": "5f1d…"}, "stale": [],
@@ -109,6 +112,7 @@ def _setup(sections: dict[str, list[str]]) -> Setup:
         "linux": {found[1]: found[0] == "hi" for found in linux if len(found) == 2},
         "modules": [line.strip() for line in sections.get("modules", [])],
         "candidates": parse_pairs(sections.get("candidates", [])),
+        "headers": bool(sections.get("headers")),
         "archives": list(_archives(sections.get("archives", []))),
         "files": {found[1]: found[0] for found in files if len(found) == 2},
         "stale": [line.strip() for line in sections.get("initramfs", [])],

@@ -125,7 +125,8 @@ def choose(
 
     Args:
         branch: as declared.
-        flavour: as declared; `None` takes what the GPUs need, the open one first.
+        flavour: as declared; `None` takes what the GPUs need: the open one where both drive them,
+            the proprietary one of Debian's.
         source: as declared; `None` is the distribution.
         system: what decides over names.
         evidence: the box's GPUs.
@@ -136,6 +137,9 @@ def choose(
     source = source or "distribution"
     has = offered(branch, source, system)
     drives = driving(branch, evidence)
+    if source == "distribution" and system.os == "debian":
+        # The open one of Debian 12 and 13 does not build for their kernels of today.
+        drives = sorted(drives, key=BOTH.index, reverse=True)
     fitting = [one for one in drives if one in has and flavour in (None, one)]
     if fitting:
         return Choice(source, branch, fitting[0])

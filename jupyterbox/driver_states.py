@@ -277,6 +277,13 @@ RULES = (
     ),
     Rule(
         "module_missing",
+        "reboot_cures",
+        lambda e: _missing(e) and boots_well(e) is True,
+        NO_MODULE + ", and has one for kernel {next}, which boots next.",
+        "Reboot, into kernel {next}.",
+    ),
+    Rule(
+        "module_missing",
         "other_kernel",
         lambda e: _missing(e) and _prebuilt(e),
         NO_MODULE + ": those that are installed are for others.",
@@ -287,7 +294,7 @@ RULES = (
         "no_headers",
         lambda e: _missing(e) and e["dkms"] and not e["headers"],
         NO_MODULE + ": DKMS has no headers to build it with.",
-        "Install linux-headers-{kernel}, with which DKMS builds the module, and reboot.",
+        "Install linux-headers-{kernel}, or a kernel with its headers, and reboot.",
     ),
     Rule(
         "module_missing",

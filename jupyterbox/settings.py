@@ -314,7 +314,7 @@ class Gpu(Setting):
         branch: the driver's, which its version starts with; NVIDIA supports 580 until June 2028,
             and it is the last one for GPUs before Turing.
         flavour: of the kernel module, `open` or `proprietary`; by default what the GPUs need, and
-            the open one where both drive them.
+            the open one where both drive them (of Debian's own, the proprietary one).
         source: `distribution` or `cuda`, NVIDIA's own repository; the distribution by default.
         persistence: keep GPUs initialized while nobody uses them, so that the first notebook does
             not wait for them.

@@ -112,11 +112,12 @@ def driver(
         host.noop(found["cure"])
         return
     try:
-        wanted = planned(gpu, found, host.get_fact(DriverSetup))
+        setup = host.get_fact(DriverSetup)
+        wanted = planned(gpu, found, setup)
     except Unavailable as error:
         yield from refuse([f"{error}."])
         return
-    installs = must_install(gpu, found, wanted)
+    installs = must_install(gpu, found, wanted, setup["headers"])
     if installs:
         yield from installation(wanted)
         found = host.get_fact(NvidiaDriver)
@@ -137,7 +138,7 @@ def planned(gpu: Gpu, found: Driver, setup: Setup) -> Transaction:
     return transaction(choice, system, evidence)
 
 
-def must_install(gpu: Gpu, found: Driver, wanted: Transaction) -> bool:
+def must_install(gpu: Gpu, found: Driver, wanted: Transaction, headers: bool) -> bool:
     """Whether packages must be installed for a declared driver.
 
     One that is there in its branch stays as somebody installed it, unless what is missing of its
@@ -155,7 +156,7 @@ def must_install(gpu: Gpu, found: Driver, wanted: Transaction) -> bool:
         # Once more, it would not build either.
         return False
     if {*wanted.packages} <= {package["name"] for package in evidence["packages"]}:
-        return found["kind"] == "no_headers"
+        return found["kind"] == "no_headers" and headers
     broken = found["state"] == "module_missing" or flags["next_boot_broken"] is True
     return broken or found["kind"] in ("neither_cures", "secure_boot") or elsewhere(gpu, found)
 

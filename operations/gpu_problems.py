@@ -65,7 +65,7 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
             "Gpu(remove_ppa=True), or take it out of apt's sources."
         )
     try:
-        installs = must_install(gpu, driver, planned(gpu, driver, setup))
+        installs = must_install(gpu, driver, planned(gpu, driver, setup), setup["headers"])
     except Unavailable as error:
         yield f"{error}."
         return

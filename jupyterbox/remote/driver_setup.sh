@@ -20,6 +20,8 @@ section candidates; apt-cache show --no-all-versions nvidia-kernel-dkms nvidia-o
   $(apt-cache pkgnames nvidia-headless-no-dkms- 2>/dev/null | grep -E -- '-server(-open)?$') \
   2>/dev/null | awk '/^Package: / { name = $2 } /^Version: / { version = $2 }
     /^Depends: .*nvidia-(open-)?kernel-(common|support)/ { print name "=" version }'
+section headers; apt-cache show --no-all-versions "linux-headers-$(uname -r)" 2>/dev/null |
+  sed -n 's/^Package: //p'
 section archives; apt-get -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= indextargets \
   --no-release-info --format '$(RELEASE) $(COMPONENT) $(SOURCESENTRY)' 'Created-By: Packages' \
   2>/dev/null | sort -u

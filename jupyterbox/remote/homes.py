@@ -13,6 +13,7 @@ import select
 import signal
 import time
 import zlib
+from contextlib import suppress
 from functools import cache
 
 from mountinfo import mounts
@@ -54,9 +55,11 @@ class Probe:
 
     def leave(self):
         """End it, or leave it behind where even that hangs."""
-        os.kill(self.pid, signal.SIGKILL)
         os.close(self.file)
-        os.waitpid(self.pid, os.WNOHANG)
+        # Who started this may have told the kernel to sweep up children by itself.
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, os.WNOHANG)
 
 
 def look(homes, question, file):

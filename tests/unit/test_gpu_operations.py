@@ -131,7 +131,8 @@ def test_a_kernel_without_a_metapackage_gets_the_modules_of_its_own_version() ->
     [
         ("bookworm", "535", RTX_3060, None, "nvidia-kernel-dkms"),
         ("bookworm", "535", GTX_1070, None, "nvidia-kernel-dkms"),
-        ("trixie", "550", RTX_3060, None, "nvidia-open-kernel-dkms"),
+        ("trixie", "550", RTX_3060, None, "nvidia-kernel-dkms"),
+        ("trixie", "550", RTX_5090, None, "nvidia-open-kernel-dkms"),
         ("trixie", "550", RTX_3060, "proprietary", "nvidia-kernel-dkms"),
         ("trixie", "550", GTX_1070, None, "nvidia-kernel-dkms"),
     ],
@@ -252,12 +253,10 @@ def test_a_module_that_does_not_build_is_taken_off_again_and_told(tmp_path: Path
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"{error}\nnvidia-open-kernel-dkms was not installed: does it build for every kernel? "
+        f"{error}\nnvidia-kernel-dkms was not installed: does it build for every kernel? "
         f"See {log}.\n"
     )
-    assert (tmp_path / "asked").read_text().splitlines()[-1] == (
-        "-y -qq remove nvidia-open-kernel-dkms"
-    )
+    assert (tmp_path / "asked").read_text().splitlines()[-1] == ("-y -qq remove nvidia-kernel-dkms")
 
 
 # --- what is there, and what is not wanted ---
@@ -814,6 +813,20 @@ def test_modules_that_are_missing_are_no_reason_where_they_are_about_to_come() -
     # All packages are there, and no module: nothing that is declared mends that.
     [refused] = problems(Gpu(), BROKEN["module_missing"], setup())
     assert refused.startswith("the GPU's driver is broken (module_missing): ")
+
+
+def test_headers_are_asked_for_where_apt_has_them() -> None:
+    packages = [f"ii {name} 550.163.01-2" for name in ("nvidia-kernel-dkms", "nvidia-smi")]
+    packages.append("ii libcuda1 550.163.01-2")
+    without = driver("trixie", libraries="550.163.01", packages=packages)
+    assert fact(NvidiaDriver, without)["kind"] == "no_headers"
+    has = setup("trixie", headers="linux-headers-6.12.117+deb13-amd64")
+    assert problems(Gpu(branch="550"), without, has) == []
+    assert run(gpu.driver, branch="550", says={**without, **has}) != []
+    # Else they would be asked for in every deploy.
+    [refused] = problems(Gpu(branch="550"), without, setup("trixie"))
+    assert "no headers to build it with" in refused
+    assert run(gpu.driver, branch="550", says={**without, **setup("trixie")}) == []
 
 
 def test_a_module_that_does_not_build_is_not_built_again_and_again() -> None:
