@@ -321,8 +321,8 @@ def test_an_account_without_rights_is_refused(bare: Operator, watch: Watch, gues
         ),
         pytest.param(
             None,
-            "Box has no setting 'color': it has hub, conda, environments, users, groups, packages, "
-            "mirrors, ca_certificates, allow_any_os.",
+            "Box has no setting 'color': it has hub, conda, environments, users, groups, gpu, "
+            "packages, mirrors, ca_certificates, allow_any_os.",
             id="an unknown setting",
         ),
     ],
