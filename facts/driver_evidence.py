@@ -16,6 +16,7 @@ from jupyterbox.driver_states import (
     PciFunction,
     Repository,
     boots_well,
+    gpus,
 )
 from jupyterbox.nvidia import Flavour
 
@@ -198,7 +199,8 @@ def flags_of(sections: Sections, evidence: Evidence) -> Flags:
     return {
         "flavour": evidence["flavour"],
         "source": _source(sections, evidence),
-        "next_boot_broken": None if fits is None else not fits,
+        # Libraries may be left on a box without a GPU, and nobody misses a module there.
+        "next_boot_broken": None if fits is None or not gpus(evidence) else not fits,
         "reload_pending": bool(loaded and on_disk and loaded != on_disk),
         "reboot_required": bool(sections.get("reboot")),
         "held": bool(packages) and all(package["held"] for package in packages),

@@ -9,7 +9,7 @@ from pyinfra import host
 
 from facts.driver_setup import CUDA_KEYRING, DeviceHolders, DriverSetup, Setup
 from facts.gpu import Driver, NvidiaDriver
-from jupyterbox.driver_packages import Unavailable, branch_of
+from jupyterbox.driver_packages import Unavailable
 from jupyterbox.settings import Box, Gpu
 from operations.gpu import NOT_OURS, in_use, must_install, others, planned
 from operations.gpu_archive import repository
@@ -74,19 +74,15 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
             "the driver is from NVIDIA's .run installer, which packages cannot replace: run "
             "`nvidia-uninstall` on the box."
         )
-    elif driver["kind"] == "reload_cures" or (installs and replaces(gpu, driver)):
+    elif driver["kind"] == "reload_cures" or (installs and replaces(driver)):
         yield from held()
     elif not mends(driver, installs):
         yield broken(driver)
 
 
-def replaces(gpu: Gpu, driver: Driver) -> bool:
-    """Whether what is loaded is about to be replaced by another driver."""
-    evidence = driver["evidence"]
-    loaded = evidence["loaded"]
-    return (loaded is not None and driver["state"] != "bus_lost") and (
-        branch_of(loaded) != gpu.branch or driver["state"] in ("healthy", "mismatch")
-    )
+def replaces(driver: Driver) -> bool:
+    """Whether something is loaded that packages replace, and that somebody may compute with."""
+    return driver["evidence"]["loaded"] is not None and driver["state"] != "bus_lost"
 
 
 def held() -> Iterator[str]:

@@ -73,16 +73,19 @@ def test_no_hardware(box: NvidiaBox) -> None:
     found = driver(box)
     assert state(found) == ("no_hardware", None)
     assert found["evidence"]["userspace"] == NEW
+    assert found["flags"]["next_boot_broken"] is None
     assert found["problems"] == []
 
 
 def test_passthrough(box: NvidiaBox) -> None:
     box.lspci("vfio-pci__quadro-t500")
     box.device("0000:81:00.0", "22a3", driver="vfio-pci", kind="0680")
+    box.libraries(NEW)
     found = driver(box)
     assert state(found) == ("passthrough", None)
     kinds = [device["kind"] for device in found["evidence"]["devices"]]
     assert kinds == ["gpu", "nvswitch"]
+    assert found["flags"]["next_boot_broken"] is None
     assert found["problems"] == []
 
 

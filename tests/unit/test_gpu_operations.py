@@ -850,6 +850,14 @@ def test_another_branch_waits_for_whoever_computes() -> None:
     assert held.startswith("the GPU is held by")
 
 
+def test_the_other_flavour_waits_for_whoever_computes() -> None:
+    says = works(gpus=[(RTX_5090, "nvidia")], flavour="proprietary")
+    assert fact(NvidiaDriver, says)["kind"] == "wrong_flavour"
+    assert problems(Gpu(), says, setup(), NOBODY) == []
+    [held] = problems(Gpu(), says, setup(), holders(ADA))
+    assert held.startswith("the GPU is held by process 4937 (python) of ada")
+
+
 def test_a_flavour_that_does_not_drive_the_gpu_is_refused_before_anything_changes() -> None:
     [refused] = problems(Gpu(flavour="proprietary"), driver(gpus=[(RTX_5090, "")]), setup())
     assert refused.startswith("the proprietary module does not drive 0000:07:00.0 (10de:2b85)")
