@@ -53,7 +53,7 @@ class System:
 
     `kernels` are the metapackages' names behind `linux-image-`; `candidates` are the versions that
     apt would install of the packages that tell which branches there are, `modules` the names of
-    the packages with modules for these kernels.
+    the packages with modules for these kernels; `linux` are the metapackages that are installed.
     """
 
     os: str
@@ -63,6 +63,7 @@ class System:
     kernels: tuple[str, ...] = ()
     candidates: Mapping[str, str] | None = None
     modules: tuple[str, ...] = ()
+    linux: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,11 @@ def transaction(choice: Choice, system: System, evidence: Evidence) -> Transacti
         wanted = Transaction((module, "nvidia-smi", "libcuda1"), ("nvidia-persistenced",))
     else:
         wanted = cuda_packages(choice, system.os)
-    # With the headers of the kernel that runs, its module is built at once.
-    first = Transaction(headers(system), (f"linux-headers-{running(evidence)}",))
+    kernels = [name for name in held_with(system, system.linux) if name not in headers(system)]
+    # With the headers of the kernel that runs, its module is built at once; new headers come with
+    # their kernel.
+    optional = (f"linux-headers-{running(evidence)}", *kernels)
+    first = Transaction(headers(system), optional)
     other = [name for name in others(evidence, DKMS) if name not in wanted.packages]
     return replace(wanted, without=tuple(other), first=first)
 
@@ -238,8 +242,12 @@ def prebuilt(choice: Choice, system: System, evidence: Evidence) -> Transaction:
             f"nvidia-headless-no-dkms-{module}",
             f"nvidia-utils-{server}",
         ),
-        # With that of the kernel that runs, no reboot is needed.
-        optional=(f"linux-modules-nvidia-{module}-{running(evidence)}",),
+        # With that of the kernel that runs, no reboot is needed; a kernel that these bring comes
+        # with all of its own modules, and its headers.
+        optional=(
+            f"linux-modules-nvidia-{module}-{running(evidence)}",
+            *held_with(system, system.linux),
+        ),
         without=(*there, *others(evidence, DKMS)),
     )
 

@@ -49,10 +49,23 @@ APT = (
 MAKE_LOG = "/var/log/jupyterbox-nvidia-make.log"
 
 # Half configured, it would be in the way of everything that apt does on the box from then on.
+REMOVE = (
+    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -y -qq "
+    "-o DPkg::Lock::Timeout=300 --allow-change-held-packages remove {module} >/dev/null 2>&1"
+)
 UNBUILT = (
-    "cat /var/lib/dkms/nvidia*/*/build/make.log >{log} 2>/dev/null; "
-    "grep -m 3 -h 'error:' {log} >&2; apt-get -y -qq remove {module} >/dev/null 2>&1; "
-    "echo '{module} was not installed: does it build for every kernel? See {log}.' >&2; exit 1"
+    "case $(dpkg-query -W -f '${{db:Status-Status}}' {module} 2>/dev/null) in "
+    "half-configured | unpacked) cat /var/lib/dkms/nvidia*/*/build/make.log >{log} 2>/dev/null; "
+    f"grep -m 3 -h 'error:' {{log}} >&2; {REMOVE}; "
+    "echo '{module} was not installed: does it build for every kernel? See {log}.' >&2 ;; esac; "
+    "exit 1"
+)
+
+# What an earlier run left like that; READY would build it, and fail, thirty times.
+CLEARED = (
+    "for module in $(dpkg-query -W -f '${db:Status-Status} ${Package}\\n' 'nvidia-*dkms*' "
+    "2>/dev/null | sed -nE '/-no-dkms/d; s/^(half-configured|unpacked) //p'); do "
+    f"{REMOVE.format(module='$module')}; done; :"
 )
 
 RELOAD = """\
@@ -171,6 +184,7 @@ def elsewhere(gpu: Gpu, found: Driver) -> bool:
 
 def installation(wanted: Transaction) -> Iterator[str | PyinfraCommand]:
     """Have apt do it, once nobody else is at it."""
+    yield CLEARED
     yield READY
     if wanted.first:
         yield step(wanted.first)

@@ -71,6 +71,7 @@ def system_of(setup: Setup) -> System:
         kernels=tuple(sorted(filter(None, kinds))),
         candidates=setup["candidates"],
         modules=tuple(setup["modules"]),
+        linux=tuple(setup["linux"]),
     )
 
 

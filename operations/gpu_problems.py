@@ -94,6 +94,9 @@ def held() -> Iterator[str]:
 
 def mends(driver: Driver, installs: bool) -> bool:
     """Whether the deploy, perhaps with a reboot after it, gets a driver into order."""
+    if driver["kind"] == "reboot_cures":
+        # A deploy of another branch, or beside a new kernel, leaves a box like that.
+        return True
     if driver["state"] == "module_missing" and not installs:
         return driver["flags"]["next_boot_broken"] is False
     if installs and driver["kind"] in ("neither_cures", "wrong_flavour", "secure_boot"):

@@ -56,9 +56,9 @@ DAEMON: dict[str, Any] = {
 
 def transactions(commands: list[Shown]) -> list[tuple[str, list[str]]]:
     """What apt is asked for, and which packages it is asked for besides, if it can have them."""
-    assert commands[0] == READY
+    assert commands[:2] == [gpu.CLEARED, READY]
     found = []
-    for command in commands[1:]:
+    for command in commands[2:]:
         assert "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l" in command
         assert "DPkg::Lock::Timeout=300" in command and "--no-install-recommends" in command
         wanted = command.rpartition("$apt ")[2].partition(" $fit || ")[0]
@@ -93,7 +93,13 @@ def test_ubuntus_own_modules_come_in_one_transaction(
         (
             f"linux-modules-nvidia-{module}-generic nvidia-headless-no-dkms-{module} "
             f"nvidia-utils-{branch}-server",
-            [f"linux-modules-nvidia-{module}-{KERNELS[release]}"],
+            [
+                f"linux-modules-nvidia-{module}-{KERNELS[release]}",
+                # A new kernel comes with its extra modules, and its headers.
+                "linux-generic",
+                "linux-headers-generic",
+                "linux-image-generic",
+            ],
         )
     ]
     assert "nvidia-dkms" not in str(commands)
@@ -142,7 +148,7 @@ def test_debian_gets_headers_first(
 ) -> None:
     says = {**driver(release, [(gpus, "")]), **setup(release)}
     assert transactions(run(gpu.driver, branch=branch, flavour=flavour, says=says)) == [
-        ("linux-headers-amd64", [f"linux-headers-{KERNELS[release]}"]),
+        ("linux-headers-amd64", [f"linux-headers-{KERNELS[release]}", "linux-image-amd64"]),
         (f"{module} nvidia-smi libcuda1", ["nvidia-persistenced"]),
     ]
 
@@ -193,7 +199,8 @@ def test_nvidias_own_repository(
     says = {**driver(release, [(gpus, "")]), **setup(release)}
     headers, found = transactions(run(gpu.driver, branch=branch, source="cuda", says=says))
     kind = "amd64" if release in ("trixie", "bookworm") else "generic"
-    assert headers == (f"linux-headers-{kind}", [f"linux-headers-{KERNELS[release]}"])
+    kernels = ["linux-image-amd64"] if kind == "amd64" else ["linux-generic", "linux-image-generic"]
+    assert headers == (f"linux-headers-{kind}", [f"linux-headers-{KERNELS[release]}", *kernels])
     assert found == (packages, more)
 
 
@@ -231,32 +238,72 @@ def test_apt_is_asked_which_of_the_optional_packages_fit(tmp_path: Path) -> None
     assert done.stdout.endswith(" install a b c- tools\n")
 
 
-def test_a_module_that_does_not_build_is_taken_off_again_and_told(tmp_path: Path) -> None:
-    apt = tmp_path / "apt-get"
-    # As on Debian 13 on 2026-11-23, with kernel 6.12.117.
-    error = "nv-pci.c:237:9: error: too few arguments to function 'pci_resize_resource'"
-    apt.write_text(
-        f"#!/bin/sh\necho $* >>{tmp_path}/asked\n"
-        "case $* in *' -s '* | *remove*) ;; *) exit 100 ;; esac\n"
-    )
-    apt.chmod(0o755)
-    (tmp_path / "make.log").write_text(f"CC nv-pci.o\n{error}\n")
-    says = {**driver("trixie"), **setup("trixie")}
-    *_, command = run(gpu.driver, branch="550", says=says)
-    log = tmp_path / "kept.log"
-    command = command.replace("/var/lib/dkms/nvidia*/*/build", str(tmp_path))
+REMOVED = "-y -qq -o DPkg::Lock::Timeout=300 --allow-change-held-packages remove nvidia-kernel-dkms"
+
+
+def with_packages(tmp_path: Path, said: str, command: Shown) -> Any:
+    """Run a command where dpkg says so of packages, and apt installs none; what apt was asked."""
+    asked = tmp_path / "asked"
+    asked.write_text("")
+    for name, does in {
+        "apt-get": f"echo $* >>{asked}\n"
+        "case $* in *' -s '* | *remove*) ;; *) echo 'E: no space' >&2; exit 100 ;; esac",
+        "dpkg-query": f"printf '{said}'",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
     done = subprocess.run(
-        ["/bin/sh", "-c", command.replace(gpu.MAKE_LOG, str(log))],
+        ["/bin/sh", "-c", str(command)],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"{error}\nnvidia-kernel-dkms was not installed: does it build for every kernel? "
-        f"See {log}.\n"
-    )
-    assert (tmp_path / "asked").read_text().splitlines()[-1] == ("-y -qq remove nvidia-kernel-dkms")
+    return done.returncode, done.stderr, asked.read_text().splitlines()
+
+
+@pytest.mark.parametrize("state", ["half-configured", "unpacked", "installed", "not-installed", ""])
+def test_a_module_that_does_not_build_is_taken_off_again_and_told(
+    tmp_path: Path, state: str
+) -> None:
+    # As on Debian 13 on 2026-11-23, with kernel 6.12.117.
+    error = "nv-pci.c:237:9: error: too few arguments to function 'pci_resize_resource'"
+    (tmp_path / "make.log").write_text(f"CC nv-pci.o\n{error}\n")
+    says = {**driver("trixie"), **setup("trixie")}
+    *_, command = run(gpu.driver, branch="550", says=says)
+    assert "'${db:Status-Status}' nvidia-kernel-dkms" in command
+    log = tmp_path / "kept.log"
+    command = str(command).replace("/var/lib/dkms/nvidia*/*/build", str(tmp_path))
+    command = command.replace(gpu.MAKE_LOG, str(log))
+    code, told, asked = with_packages(tmp_path, state, command)
+    assert code == 1
+    if state in ("half-configured", "unpacked"):
+        assert told == (
+            f"E: no space\n{error}\nnvidia-kernel-dkms was not installed: does it build for every "
+            f"kernel? See {log}.\n"
+        )
+        assert asked[-1] == REMOVED
+    else:
+        # Whatever else apt fails with, it says itself; what was there stays.
+        assert told == "E: no space\n"
+        assert "remove" not in str(asked)
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("half-configured nvidia-kernel-dkms\\ninstalled nvidia-dkms-580\\n", [REMOVED]),
+        ("unpacked nvidia-kernel-dkms\\n", [REMOVED]),
+        ("installed nvidia-kernel-dkms\\n", []),
+        ("unpacked nvidia-headless-no-dkms-580-server\\n", []),
+        ("", []),
+    ],
+)
+def test_a_module_that_did_not_build_before_is_not_built_by_dpkg_again(
+    tmp_path: Path, said: str, asked: list[str]
+) -> None:
+    cleared, ready, *_ = run(gpu.driver, says={**driver("noble"), **setup()})
+    assert ready == READY
+    assert with_packages(tmp_path, said, cleared) == (0, "", asked)
 
 
 # --- what is there, and what is not wanted ---
@@ -848,6 +895,16 @@ def test_another_branch_waits_for_whoever_computes() -> None:
     assert problems(Gpu(), works("570.211.01"), setup(), NOBODY) == []
     [held] = problems(Gpu(), works("570.211.01"), setup(), holders(ADA))
     assert held.startswith("the GPU is held by")
+
+
+def test_a_deploy_does_not_refuse_the_box_that_it_left_waiting_for_a_reboot() -> None:
+    modules = {KERNELS["noble"]: "", "6.8.0-999-generic": "580.178.04"}
+    left = works(loaded="570.211.01", modules=modules)
+    assert (found := fact(NvidiaDriver, left))["kind"] == "reboot_cures"
+    assert found["state"] == "mismatch"
+    assert problems(Gpu(), left, setup(), holders(ADA)) == []
+    # Nobody declared it: that somebody else's upgrade broke it is told.
+    assert problems(None, left) != []
 
 
 def test_the_other_flavour_waits_for_whoever_computes() -> None:
