@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import FactValueError
 from pyinfra.api.facts import FactBase
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from facts.problem import Problem
 from jupyterbox.program import answer, question
@@ -148,7 +149,8 @@ def _read_condarcs(found: _Install) -> tuple[dict[str, dict[str, Any]], list[Pro
     for path, text in found["condarcs"].items():
         try:
             content = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError, ValueError):
+        except Exception:
+            # YAML's own constructors raise whatever Python does.
             reasons[path] = "is not YAML"
             continue
         if isinstance(content, dict):
@@ -173,12 +175,16 @@ def _channels(files: dict[str, dict[str, Any]]) -> list[Channel]:
 
 
 class Drift(TypedDict):
-    """A package that was added (`was` is None), removed (`now` is None) or changed by hand."""
+    """A package that was added (`was` is None), removed (`now` is None) or changed by hand.
+
+    `by` is conda or pip; `pip` is the name that pip has for it, where that is another.
+    """
 
     package: str
     was: str | None
     now: str | None
     by: str
+    pip: NotRequired[str]
 
 
 class Environment(TypedDict):
@@ -270,6 +276,8 @@ class CondaEnvs(FactBase[CondaEnvsAnswer]):
 def _broken(entry: _Broken) -> Problem:
     """An entry of the environments' directory that is no environment."""
     cure = f"Deploy again if it is declared; else remove {entry['path']}."
+    if "link" not in entry["sentence"]:
+        cure = f"See what is there, as root: `namei -l {shlex.quote(entry['path'])}`."
     return {"problem": f"environment {entry['name']!r} {entry['sentence']}.", "cure": cure}
 
 
@@ -279,8 +287,12 @@ def _problems(name: str, environment: GlobalEnvironment) -> Iterator[Problem]:
     # What is built anew under its old path takes the files away from kernels that run in it.
     cure = f"Make it anew when nobody's kernel runs in it: remove {path}"
     cure += ", and deploy." if environment["release"] else "."
+    if name == "base":
+        cure = "Run conda's installer over it (-u): it mends conda and keeps the environments."
     for sentence in environment["problems"]:
-        yield {"problem": f"environment {name!r}: {sentence}.", "cure": cure}
+        hidden = sentence.endswith("for this account")
+        ask = "Ask as root: without sudo only a part of it is told."
+        yield {"problem": f"environment {name!r}: {sentence}.", "cure": ask if hidden else cure}
     for drift in environment["drift"]:
         yield {
             "problem": f"environment {name!r} has drifted: {_drifted(drift)}.",
@@ -300,18 +312,25 @@ def _drifted(drift: Drift) -> str:
 
 def _undo(drift: Drift, path: str) -> str:
     """The command that undoes a change."""
-    package, was, by = drift["package"], drift["was"], drift["by"]
-    pip = f"{path}/bin/python -m pip"
+    package, was = drift["package"], drift["was"]
+    if drift["by"] == "conda":
+        if was is None:
+            return f"conda remove -p {path} {package}"
+        # The same package of another channel is told by its address.
+        return f"conda install -p {path} {was if '://' in was else _spec(package, was)}"
+    pip, name = f"{path}/bin/python -m pip", drift.get("pip", package)
     if was is None:
-        return f"{pip} uninstall {package}" if by == "pip" else f"conda remove -p {path} {package}"
+        return f"{pip} uninstall {name}"
     if " " not in was:
-        return f"{pip} install {package}=={was}"
-    spec = f"{package}={was.replace(' ', '=')}"
-    if by == "conda":
-        return f"conda install -p {path} {spec}"
+        return f"{pip} install {name}=={was}"
     # Else what pip has installed would stay beside it; and conda believes it to be there.
-    first = f"{pip} uninstall {package} && " if drift["now"] else ""
-    return f"{first}conda install --force-reinstall -p {path} {spec}"
+    first = f"{pip} uninstall {name} && " if drift["now"] else ""
+    return f"{first}conda install --force-reinstall -p {path} {_spec(package, was)}"
+
+
+def _spec(package: str, was: str) -> str:
+    """A version and build as conda takes them."""
+    return f"{package}={was.replace(' ', '=')}"
 
 
 class Package(TypedDict):

@@ -460,6 +460,8 @@ def _unreadable(reason: str) -> Problem:
     cure = "Restore it from a backup, or stop the hub and move it away: users log in again then."
     if "is not there" in reason:
         cure = f"Deploy again, or `systemctl restart {layout.HUB_UNIT}`: the hub makes it."
+    elif "readonly" in reason:
+        cure = f"Start the hub, which finishes what it was writing: systemctl start {layout.HUB_UNIT}."
     elif "locked" in reason:
         cure = f"Ask again. If it stays so, see who holds it: `fuser {layout.DATABASE}`."
     return {"problem": f"{layout.DATABASE} {reason}.", "cure": cure}

@@ -8,8 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from answering import answer
+from answering import answer, need_root
 from drift import drift
+from homes import look_into
 from prefix import describe
 from reading import Unreadable, entries, read_json, why
 
@@ -35,7 +36,7 @@ def add_drift(prefix, row, path):
     try:
         record = read_json(path, RECORD_LIMIT)
         built = os.stat(path).st_mtime
-        row.update(built=record["built"], drift=drift(prefix, record, built))
+        row.update(built=str(record["built"]), drift=drift(prefix, record, built))
     except Unreadable as reason:
         prefix.problem(f"release.json {reason}")
     except (LookupError, TypeError, AttributeError):
@@ -58,6 +59,8 @@ def why_none(path):
 
 def state(root, size):
     """Conda's base and what is in its directory of environments, by name."""
+    if os.path.isdir(root) and not os.access(root, os.R_OK | os.X_OK):
+        need_root(f"{root}")
     problems, found = [], {}
     try:
         names = [name for name in entries(root / "envs") if name != WRITE_TEST]
@@ -65,15 +68,39 @@ def state(root, size):
         names = []
         problems.append({"name": "envs", "path": f"{root}/envs", "sentence": str(reason)})
     paths = {name: root / "envs" / name for name in names}
-    if (root / "conda-meta").exists():
+    if os.path.exists(root / "conda-meta"):
         paths = {"base": root, **paths}
+    answers = {name: told(root, path, size) for name, path in paths.items() if inside(root, path)}
+    # What is linked from elsewhere may lie on a mount that is dead.
+    me = (os.geteuid(), os.getegid())
+    elsewhere = [(name, *me, str(path)) for name, path in paths.items() if name not in answers]
+    more, skipped = look_into(elsewhere, lambda path: told(root, path, size))
+    answers |= more | {name: (None, reason) for name, reason in skipped.items()}
     for name, path in paths.items():
-        reason = why_none(path)
-        if reason:
+        row, reason = answers[name]
+        if row is None:
             problems.append({"name": name, "path": str(path), "sentence": reason})
         else:
-            found[name] = environment(root, path, size)
+            found[name] = row
     return {"environments": found, "broken": problems}
+
+
+def inside(root, path):
+    """Whether an entry is conda's own, told without following a link."""
+    if not os.path.islink(path):
+        return True
+    target = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+    return f"{target}/".startswith(f"{root}/")
+
+
+def told(root, path, size):
+    """One environment and None, or None and why it is none."""
+    try:
+        reason = why_none(path)
+        return (None, reason) if reason else (environment(root, Path(path), size), None)
+    except Exception as error:
+        # Whatever is in it, the others are told.
+        return None, f"cannot be read ({type(error).__name__})"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import ast
 import re
 
+LONG = 500  # characters; more is no spec
+
 
 def requested(history, names):
     """The specs that were asked for and not taken back, sorted; those of packages still there."""
@@ -14,14 +16,14 @@ def requested(history, names):
                 specs.pop(name, None)
             elif action in ("update", "install", "create", "neutered"):
                 specs[name] = spec
-    return sorted(spec for name, spec in specs.items() if name in names)
+    return sorted(masked(spec)[:LONG] for name, spec in specs.items() if name in names)
 
 
 def parse_specs(listed):
     """The specs of a line of the history."""
     try:
         found = ast.literal_eval(listed.strip()) if listed.lstrip().startswith("[") else []
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return []
     return [spec for spec in found if isinstance(spec, str) and not spec.endswith("@")]
 
@@ -46,5 +48,5 @@ def channels(history, stems):
 
 def masked(text):
     """A text without the passwords and tokens that addresses of channels may hold."""
-    text = re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    text = re.sub(r"(://)[^/\s]+@", r"\1***@", text)
     return re.sub(r"/t/[^/\s]+", "/t/***", text)

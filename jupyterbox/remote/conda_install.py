@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from answering import answer
+from answering import answer, need_root
 from conda_history import masked
 from prefix import Prefix
 from reading import Unreadable, read_text
@@ -54,6 +54,8 @@ def default_solver(root):
 
 def state(root):
     """Conda, as far as it is there."""
+    if os.path.isdir(root) and not os.access(root, os.R_OK | os.X_OK):
+        need_root(f"{root}")
     texts, unreadable = {}, {}
     for path in condarcs(root):
         try:

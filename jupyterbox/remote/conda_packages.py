@@ -11,6 +11,7 @@ from pathlib import Path
 
 from answering import answer
 from conda_history import masked, requested, spec_name
+from homes import look_into
 from prefix import Prefix
 from reading import Unreadable, read_text
 
@@ -64,23 +65,38 @@ def channel_alias(root):
     return match[1] if match else ""
 
 
-def state(root, prefix):
-    """The packages, sorted by name, and what is wrong with their records."""
+def packages(root, prefix):
+    """The packages, sorted by name, and what is wrong with their records; None for no prefix."""
     if not os.path.isdir(prefix):
-        if os.path.isdir(f"{root}/conda-meta"):
-            sys.exit(f"{prefix} is no conda environment: it is not there.")
-        # A box without conda has nothing to mistake.
-        return {"prefix": prefix, "path": prefix, "packages": [], "problems": []}
+        return None
+    if os.geteuid() == 0:
+        # As its owner: what is linked there must not lead to where only root can look.
+        os.setegid(os.stat(prefix).st_gid)
+        os.seteuid(os.stat(prefix).st_uid)
     found = Prefix(prefix)
-    history, packages = found.history(), found.packages()
+    history, records = found.history(), found.packages()
     asked = {spec_name(spec) for spec in requested(history or "", found.stems)}
-    rows = [row(record, asked, channel_alias(root)) for record in packages]
+    alias = channel_alias(root)
     return {
         "prefix": prefix,
         "path": os.path.realpath(prefix),
-        "packages": sorted(rows, key=lambda package: package["name"]),
+        "packages": sorted((row(r, asked, alias) for r in records), key=lambda p: p["name"]),
         "problems": found.problems,
     }
+
+
+def state(root, prefix):
+    """The same, looked at with a bound: a prefix may lie on a dead mount."""
+    place = (prefix, os.geteuid(), os.getegid(), prefix)
+    answers, skipped = look_into([place], lambda path: packages(root, path))
+    if skipped:
+        sys.exit(f"{skipped[prefix]}.")
+    if answers[prefix] is not None:
+        return answers[prefix]
+    if os.path.isdir(f"{root}/conda-meta"):
+        sys.exit(f"{prefix} is no conda environment: it is not there.")
+    # A box without conda has nothing to mistake.
+    return {"prefix": prefix, "path": prefix, "packages": [], "problems": []}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What was changed by hand in a release since it was built, told from its release.json."""
 
+from conda_history import masked
 from prefix import installed, normal
 
 
@@ -23,14 +24,17 @@ def drift(prefix, record, built):
         built: when that was written; records that are younger are read.
 
     Returns:
-        A list of {package, was, now, by}; `by` is conda or pip.
+        A list of {package, was, now, by}; `by` is conda or pip, and `pip` is there for a package
+        that pip has another name for.
     """
+    if not prefix.whole:
+        return []
     then = {package["name"]: package for package in record["packages"]}
-    by_conda = dict(changed_by_conda(prefix, then, built))
-    rows = {normal(name): row for name, row in by_conda.items()}
-    for row in changed_by_pip(prefix, record["python"], then, by_conda):
+    rows = dict(changed_by_conda(prefix, then, built))
+    for row in changed_by_pip(prefix, record["python"], then, {**rows}):
         # What conda removed and pip put in its place is one change.
-        earlier = rows.get(row["package"], {})
+        same = [name for name in rows if normal(name) == normal(row["package"])]
+        earlier = rows.pop(same[0]) if same else {}
         rows[row["package"]] = {**row, "was": earlier.get("was") or row["was"]}
     return [rows[name] for name in sorted(rows)]
 
@@ -53,8 +57,10 @@ def from_where(prefix, name, then, built):
     if max(found.st_mtime, found.st_ctime) <= built:
         return None, None
     record = prefix.record(stem) or {}
-    urls = then.get("url"), record.get("url")
-    return urls if all(urls) else (None, None)
+    was, now = then.get("url"), record.get("url")
+    if not was or not now or was == now:
+        return None, None
+    return masked(str(was)), masked(str(now))
 
 
 def changed_by_pip(prefix, then, conda_then, by_conda):
@@ -67,17 +73,18 @@ def changed_by_pip(prefix, then, conda_then, by_conda):
         added = {mark: package for mark, package in added.items() if mark not in owned}
     rows = {}
     for mark, owner in then.items():
-        if mark not in now and owner not in by_conda:
-            name, version = installed(mark)
-            if owner is not None:
-                name, version = (
-                    owner,
-                    shown(conda_then[owner]["version"], conda_then[owner]["build"]),
-                )
-            rows[normal(name)] = {"package": normal(name), "was": version, "now": None, "by": "pip"}
+        if mark in now or owner in by_conda:
+            continue
+        name, version = installed(mark)
+        package, was = name, version
+        if owner is not None:
+            package, was = owner, shown(conda_then[owner]["version"], conda_then[owner]["build"])
+        rows[name] = {"package": package, "was": was, "now": None, "by": "pip"}
+        if normal(package) != name:
+            rows[name]["pip"] = name
     for name, version in added.values():
-        row = rows.setdefault(name, {"package": name, "was": None, "now": None, "by": "pip"})
-        row["now"] = version
+        row = {"package": name, "was": None, "now": None, "by": "pip"}
+        rows.setdefault(name, row)["now"] = version or "(no version)"
     return list(rows.values())
 
 

@@ -9,6 +9,7 @@ made there leads to where only root can look.
 import json
 import os
 import pwd
+import re
 import select
 import signal
 import time
@@ -20,7 +21,6 @@ from mountinfo import mounts
 
 TIMEOUT = 2.0  # seconds for one home
 PATIENCE = 6.0  # seconds for all of them
-REGULAR = range(1000, 65534)  # uids of people, by Debian's policy
 
 
 class Probe:
@@ -29,7 +29,8 @@ class Probe:
     def __init__(self, homes, question):
         """Start it; homes are (name, uid, gid, home), all on one file system."""
         self.left, self.buffer, self.since = list(homes), b"", time.monotonic()
-        self.answers = {}
+        self.ended = False
+        self.answers, self.reasons = {}, {}
         self.file, write_end = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -47,8 +48,11 @@ class Probe:
             return False
         *lines, self.buffer = (self.buffer + more).split(b"\n")
         for line in lines:
-            name, value = json.loads(line)
-            self.answers[name] = value
+            name, value, reason = json.loads(line)
+            if reason is None:
+                self.answers[name] = value
+            else:
+                self.reasons[name] = reason
             self.left = [home for home in self.left if home[0] != name]
             self.since = time.monotonic()
         return True
@@ -75,11 +79,15 @@ def look(homes, question, file):
             os.setgroups(groups_of(uid, gid))
             os.setegid(gid)
             os.seteuid(uid)
-        value = question(home)
+        try:
+            value, reason = question(home), None
+        except Exception as error:
+            # Whatever one account has made there, the others' homes are looked into.
+            value, reason = None, f"{home} cannot be looked into ({type(error).__name__})"
         if root:
             os.seteuid(0)
             os.setegid(0)
-        line = json.dumps([name, value]).encode() + b"\n"
+        line = json.dumps([name, value, reason]).encode() + b"\n"
         while line:
             line = line[os.write(file, line) :]
 
@@ -111,7 +119,12 @@ def hanging():
         try:
             with open(f"/proc/{pid}/stat", errors="replace") as stat:
                 name, _, fields = stat.read().partition("(")[2].rpartition(")")
+            with open(f"/proc/{pid}/status", errors="replace") as status:
+                real = re.search(r"^Uid:\t([0-9]+)", status.read(), re.MULTILINE)
         except OSError:
+            continue
+        # Anybody may call a process so.
+        if not real or int(real[1]) not in (0, os.getuid()):
             continue
         # One that is younger belongs to a look that goes on now.
         if now - int(fields.split()[19]) / os.sysconf("SC_CLK_TCK") > 2 * PATIENCE:
@@ -141,18 +154,18 @@ def look_into(homes, question):
         ready, _, _ = select.select([probe.file for probe in probes.values()], [], [], 0.05)
         for mount, probe in list(probes.items()):
             if probe.file in ready and not probe.listen():
-                # It has ended; what it did not answer, it could not.
-                skipped.update({home[0]: f"{home[3]} cannot be looked into" for home in probe.left})
-                probe.left = []
+                probe.ended = True
             late = time.monotonic() - probe.since > TIMEOUT or time.monotonic() > deadline
-            if probe.left and not late:
+            if probe.left and not late and not probe.ended:
                 continue
             del probes[mount]
             probe.leave()
             answers.update(probe.answers)
+            skipped.update(probe.reasons)
             if probe.left:
                 (name, _, _, home), *others = probe.left
-                skipped[name] = f"{home} did not answer within {TIMEOUT:.0f} s"
+                within = f"did not answer within {TIMEOUT:.0f} s"
+                skipped[name] = f"{home} {'cannot be looked into' if probe.ended else within}"
                 if time.monotonic() < deadline and others:
                     probes[mount] = Probe(others, question)
                 else:
@@ -171,6 +184,11 @@ def mount_of(path):
     return best
 
 
+def is_person(uid):
+    """Whether a uid is root's or that of somebody who may log in; those of directories are high."""
+    return uid == 0 or (uid >= 1000 and uid not in (65534, 65535))
+
+
 def homes_of(user=None):
     """The homes of people and of root; of one account if named.
 
@@ -183,15 +201,16 @@ def homes_of(user=None):
         except KeyError:
             return []
     else:
-        found = [entry for entry in pwd.getpwall() if entry.pw_uid == 0 or entry.pw_uid in REGULAR]
+        found = [entry for entry in pwd.getpwall() if is_person(entry.pw_uid)]
         known = {entry.pw_name for entry in found}
         # A directory service seldom lists its accounts; those that have been here have a home.
-        for name in sorted(set(os.listdir("/home")) - known) if os.path.isdir("/home") else []:
+        listed, _ = look_into([("/home", os.geteuid(), os.getegid(), "/home")], os.listdir)
+        for name in sorted(set(listed.get("/home", [])) - known):
             try:
                 entry = pwd.getpwnam(name)
             except KeyError:
                 continue
-            if entry.pw_uid in REGULAR:
+            if is_person(entry.pw_uid):
                 found.append(entry)
     # Two accounts may share one.
     by_home = {entry.pw_dir: entry for entry in reversed(found)}

@@ -20,7 +20,8 @@ FIELDS = ["LoadState", "ActiveState", "SubState", "Result", "StateChangeTimestam
 RUNNING = ("active", "activating", "deactivating", "reloading")
 STARTING = 60  # seconds; the hub notes a server before its unit is there
 SAMPLE = 0.2  # seconds
-CONNECTION_FILE = re.compile(r"(?:^|[/=])(kernel-[^/]*\.json)$")
+LONGEST = 4096  # characters of a path
+CONNECTION_FILE = re.compile(r"(?:^|[/=])(kernel-[^/=]*\.json)$")
 
 NOTHING = {
     "memory_mb": None,
@@ -125,7 +126,7 @@ def kernels(pids):
     for pid in pids:
         called = words(pid)
         for argument in called[1:]:
-            if match := CONNECTION_FILE.search(argument):
+            if match := CONNECTION_FILE.search(argument[-LONGEST:]):
                 # A kernel's own children are called as it is; whoever started it came before.
                 found[match[1]] = prefix(called[0], pid)
     return sorted(found.values())

@@ -28,7 +28,7 @@ SECRET = re.compile(
     r"(?i)((?:secret|token|passw|passphrase|credential|cookie|authorization|"
     r"(?:api|private)[ _-]?key)\w*).*"
 )
-USER_IN_URL = re.compile(r"(://)[^/@\s]+@")
+USER_IN_URL = re.compile(r"(://)[^/\s]+@")
 # A path is none, though it may be as long.
 KEY = re.compile(r"(?<![\w/.])[\w+=-][\w+/=-]{23,}|[\w+=-]{24,}")
 MASK = "***"

@@ -7,6 +7,8 @@ package in site-packages. (conda's core/prefix_data.py and its loader for PyPI p
 
 import os
 import re
+import stat
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,8 +25,11 @@ INSTALLED = re.compile(r"(.+)\.(?:dist-info|egg-info|egg-link|egg)")
 
 
 def moment(seconds):
-    """A time as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    """A time as ISO 8601 in UTC; None for one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def normal(name):
@@ -49,6 +54,8 @@ class Prefix:
         """Read the names of its records; nothing else yet."""
         self.path = Path(path)
         self.problems = []
+        # Whether all of it could be seen: else what is missing may only be hidden.
+        self.whole = True
         self.files = self.record_files()
         self.stems = {}
         for stem in self.files:
@@ -71,14 +78,28 @@ class Prefix:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            self.problem(f"conda-meta {why(error)}")
-            return {}
-        names = [
-            entry
+            return self.hidden(f"conda-meta {why(error)}")
+        names = sorted(
+            entry.name
             for entry in found
             if entry.name.endswith(".json") and not entry.name.startswith("._")
-        ]
-        return {entry.name[:-5]: entry.stat(follow_symlinks=False) for entry in sorted_by(names)}
+        )
+        records = {}
+        for name in names:
+            try:
+                records[name[:-5]] = os.lstat(self.path / "conda-meta" / name)
+            except FileNotFoundError:
+                # conda is at it.
+                continue
+            except OSError as error:
+                return self.hidden(f"conda-meta {why(error)}")
+        return records
+
+    def hidden(self, sentence):
+        """Note that a part of it cannot be seen, which is told as empty."""
+        self.whole = False
+        self.problem(sentence)
+        return {}
 
     @property
     def python(self):
@@ -88,9 +109,9 @@ class Prefix:
     def history(self):
         """The history's text; None where this is no environment."""
         try:
-            return read_text(self.path / "conda-meta/history", RECORD_LIMIT)
+            return read_text(self.path / "conda-meta/history")
         except Unreadable as reason:
-            if (self.path / "conda-meta").is_dir() or not self.problems:
+            if os.path.isdir(self.path / "conda-meta") or not self.problems:
                 self.problem(f"conda-meta/history {reason}")
             return None
 
@@ -127,7 +148,8 @@ class Prefix:
         """
         there, conda = self.python_packages(), []
         for record in filter(None, map(self.record, self.files)):
-            files = record.get("files") or []
+            files = record.get("files")
+            files = files if isinstance(files, list) else []
             marks = [m[1] for path in files if (m := MARK.fullmatch(str(path)))]
             if all(mark in there for mark in marks):
                 conda.append(record)
@@ -140,10 +162,14 @@ class Prefix:
         return [one for one in conda if one["name"] not in replaced] + pip
 
     def site_packages(self):
-        """Its directories for Python packages; one, in most."""
+        """The directories from which its Python imports packages; one, in most."""
         if not self.python:
             return []
-        found = {os.path.realpath(path) for path in self.path.glob("lib/python3*/site-packages")}
+        minor = ".".join(self.python.split(".")[:2])
+        # That of a free-threaded Python has a `t` behind it.
+        found = {
+            os.path.realpath(path) for path in self.path.glob(f"lib/python{minor}*/site-packages")
+        }
         return [Path(path) for path in sorted(found)]
 
     def python_packages(self):
@@ -153,7 +179,7 @@ class Prefix:
             try:
                 names = entries(site)
             except Unreadable as reason:
-                self.problem(f"{site.relative_to(os.path.realpath(self.path))} {reason}")
+                self.hidden(f"{site} {reason}")
                 continue
             found.update((entry, package) for entry in names if (package := installed(entry)))
         return found
@@ -196,14 +222,11 @@ class Prefix:
         return found
 
 
-def sorted_by(found):
-    """Directory entries in the order of their names."""
-    return sorted(found, key=lambda entry: entry.name)
-
-
 def looks_whole(path):
     """Whether a record ends as conda and rattler end one; reading them all takes too long."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
@@ -240,13 +263,13 @@ def describe(path, size=False):
         prefix.problem("bin/python is not there")
     by_pip = prefix.from_pip()
     changed = None
-    if history is not None:
+    with suppress(OSError):
         changed = moment(os.stat(prefix.path / "conda-meta/history").st_mtime)
     return prefix, {
         "prefix": str(path),
         "path": os.path.realpath(path),
         "python": prefix.python,
-        "packages": len({*map(normal, prefix.stems), *by_pip}),
+        "packages": len(prefix.stems) + len(by_pip.keys() - {*map(normal, prefix.stems)}),
         "from_pip": len(by_pip),
         "size_mb": size_mb(os.path.realpath(path)) if size else None,
         "requested": requested(history or "", prefix.stems),

@@ -22,7 +22,9 @@ def read(path, limit=LIMIT):
         Unreadable: it is none, is larger, or is not for us.
     """
     try:
-        # A pipe that somebody has put there would be waited for.
+        # Opening a device may do something, and a pipe would be waited for.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Unreadable("is not a regular file")
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise Unreadable(why(error)) from None

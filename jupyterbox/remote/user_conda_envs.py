@@ -28,7 +28,8 @@ def prefixes(home, root):
         except Unreadable:
             continue
     found = {os.path.normpath(line.strip()) for line in noted if line.strip().startswith("/")}
-    return sorted(path for path in found if not f"{path}/".startswith(f"{root}/"))
+    shared = (f"{root}/", f"{os.path.realpath(root)}/")
+    return sorted(path for path in found if not f"{path}/".startswith(shared))
 
 
 def environments(home, root, size):

@@ -218,5 +218,11 @@ def test_a_home_on_a_dead_mount_is_skipped_by_name_and_nothing_hangs(box: Operat
             assert list(found["skipped"]) == ["gone"]
             assert "gone" in problems(found)
         assert asked(box, "facts.box.System")["os"]
+        # An environment that somebody has linked from there.
+        box.sh("ln -s /home/gone/env /opt/conda/envs/shared")
+        environments = asked(box, "facts.conda.CondaEnvs")
+        box.sh("rm /opt/conda/envs/shared")
+        assert "python3" in environments["environments"]
+        assert "environment 'shared' /opt/conda/envs/shared did not" in problems(environments)
     assert asked(box, "facts.conda.UserCondaEnvs")["skipped"] == {}
     box.sh("userdel gone; rmdir /home/gone")

@@ -154,6 +154,37 @@ def test_drift_is_told_with_the_command_that_undoes_it(
     assert undo in cure
 
 
+def test_pip_is_told_the_name_that_it_has_for_a_package() -> None:
+    row = {"package": "pytorch", "was": "2.5 py_0", "now": "2.6", "by": "pip", "pip": "torch"}
+    [(said, cure)] = problems(drift=[row])
+    assert said.startswith("environment 'x' has drifted: pytorch was changed from 2.5 py_0 to 2.6")
+    assert "pip uninstall torch && conda install" in cure
+    assert cure.endswith("pytorch=2.5=py_0.")
+
+
+def test_the_same_package_of_another_channel_is_condas_to_undo() -> None:
+    was, now = "https://a.example.org/six.conda", "https://b.example.org/six.conda"
+    [(_, cure)] = problems(drift=[{"package": "six", "was": was, "now": now, "by": "conda"}])
+    assert cure.endswith(f"conda install -p /opt/conda/releases/x/0123 {was}.")
+
+
+def test_conda_itself_is_not_to_be_removed() -> None:
+    said = {"environments": {"base": environment(problems=["bin/python is not there"])}}
+    found = fact(CondaEnvs, programs(conda_envs={**said, "broken": []}))
+    assert "remove" not in found["problems"][0]["cure"]
+
+
+def test_what_only_root_may_read_is_asked_as_root() -> None:
+    [(_, cure)] = problems(problems=["conda-meta is not readable for this account"])
+    assert cure.startswith("Ask as root")
+
+
+@pytest.mark.parametrize("text", ["!!int ''", "!!bool x", "!!timestamp x"])
+def test_yaml_that_yaml_itself_stumbles_over_is_no_yaml(text: str) -> None:
+    [problem] = conda({"/opt/conda/.condarc": f"channels: {text}"})["problems"]
+    assert "is not YAML" in problem["problem"]
+
+
 def test_damage_is_told_with_its_cure() -> None:
     path = "/opt/conda/releases/x/0123"
     cure = f"Make it anew when nobody's kernel runs in it: remove {path}, and deploy."

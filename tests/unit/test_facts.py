@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 
+from facts.jupyter import PublishedKernelspecs
 from jupyterbox.settings import REPOSITORY
 
 MODULES = [
@@ -31,6 +34,38 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=8,
 )
 every_fact = pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+
+
+def shape_of(fact: type[FactBase[Any]]) -> Any:
+    """The type that a fact expects of what its program prints; `None` for one without JSON."""
+    asked: list[Any] = []
+
+    def answer(output: list[str], shape: Any) -> Any:
+        asked.append(shape)
+        raise FactProcessError("only asked")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[fact.__module__], "answer", answer, raising=False)
+        with contextlib.suppress(FactProcessError):
+            fact().process([])
+    return asked[0] if asked else None
+
+
+# A kernel.json, which these hold whole, is of no type.
+WITH_SHAPE = [fact for fact in FACTS if shape_of(fact) and fact is not PublishedKernelspecs]
+
+
+@pytest.mark.parametrize("fact", WITH_SHAPE, ids=lambda fact: fact.__name__)
+@given(data=st.data())
+def test_whatever_a_program_may_print_is_made_into_an_answer(
+    fact: type[FactBase[Any]], data: st.DataObject
+) -> None:
+    value = data.draw(st.from_type(shape_of(fact)))
+    check(fact, [json.dumps(value)])
+
+
+def test_answers_are_told_by_their_types() -> None:
+    assert {"Conda", "CondaEnvs", "Kernelspecs", "HubActivity"} <= {f.__name__ for f in WITH_SHAPE}
 
 
 def like(value: Any) -> st.SearchStrategy[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,47 @@ def test_all_of_them_together_take_no_longer_than_they_may(three: list[Any]) -> 
 def test_a_home_whose_look_ends_badly_is_named(three: list[Any]) -> None:
     answers, skipped = homes.look_into(three[:1], lambda home: os._exit(3))
     assert (answers, skipped) == ({}, {"ada": f"{three[0][3]} cannot be looked into"})
+
+
+def test_what_one_account_has_made_there_keeps_no_other_from_being_answered(
+    three: list[Any],
+) -> None:
+    def question(home: str) -> str:
+        if home.endswith("ada"):
+            raise TypeError("unhashable type: 'list'")
+        if home.endswith("bob"):
+            os._exit(3)
+        return "here"
+
+    answers, skipped = homes.look_into(three, question)
+    assert answers == {"eve": "here"}
+    assert skipped == {
+        "ada": f"{three[0][3]} cannot be looked into (TypeError)",
+        "bob": f"{three[1][3]} cannot be looked into",
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_nobody_but_root_can_make_a_home_seem_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = homes.comm_of("/")
+    script = f"open('/proc/self/comm', 'w').write({name!r}); print(flush=True); input()"
+    pipe = subprocess.PIPE
+    python = ["/usr/bin/python3", "-c", script]
+    monkeypatch.setattr(homes, "PATIENCE", -1e9)
+    for uid, seen in ((65533, False), (0, True)):
+        with subprocess.Popen(python, stdin=pipe, stdout=pipe, user=uid, cwd="/") as fake:
+            assert fake.stdout
+            fake.stdout.readline()
+            assert (name in homes.hanging()) is seen
+            fake.communicate(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("uid", "person"),
+    [(0, True), (33, False), (1000, True), (65534, False), (200_001, True), (1618201104, True)],
+)
+def test_accounts_of_directories_are_people_too(uid: int, person: bool) -> None:
+    assert homes.is_person(uid) is person
 
 
 def test_an_earlier_look_that_still_hangs_is_not_joined_by_another(

@@ -202,10 +202,56 @@ def test_no_password_of_a_channel_is_told() -> None:
     assert conda_history.channels(history, ["a-1-0"]) == ["https://***@example.org/t/***/lab"]
 
 
-@given(history=st.text(), specs=st.text())
-def test_no_history_raises(history: str, specs: str) -> None:
-    conda_history.requested(f"{history}\n# update specs: {specs}\n# update specs: [{specs}", {"a"})
+LITERALS: st.SearchStrategy[Any] = st.recursive(
+    st.text() | st.integers() | st.none(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner),
+)
+
+
+@given(history=st.text(), specs=st.text(), listed=LITERALS)
+def test_no_history_raises(history: str, specs: str, listed: Any) -> None:
+    lines = [history, f"# update specs: {specs}", f"# update specs: [{specs}"]
+    lines += [f"# update specs: [{listed!r}]", f"# update specs: [{{{listed!r}}}]"]
+    conda_history.requested("\n".join(lines), {"a"})
     conda_history.channels(f"{history}\n+{specs}::{specs}", ["a-1-0"])
+
+
+def test_a_spec_that_python_cannot_hold_is_none() -> None:
+    assert conda_history.requested("# update specs: [{[1]}]\n# update specs: ['a']\n", {"a"}) == [
+        "a"
+    ]
+
+
+def test_no_password_of_a_spec_is_told() -> None:
+    spec = "https://ada:se@cret@example.org/t/tok/lab/noarch::numpy"
+    found = conda_history.requested(f"# update specs: [{spec!r}]\n", {"numpy"})
+    assert found == ["https://***@example.org/t/***/lab/noarch::numpy"]
+
+
+def test_packages_that_differ_in_a_dash_alone_are_two(tmp_path: Path) -> None:
+    path = make_prefix(tmp_path / "x", ["python"])
+    for name in ("typing_extensions", "typing-extensions"):
+        install(path, {**TRAITLETS, "name": name, "noarch": None})
+    assert described(path)["packages"] == 3
+
+
+def test_a_date_that_no_calendar_has_is_none() -> None:
+    assert prefix_module.moment(1e20) is None
+
+
+def test_packages_of_a_python_that_is_gone_are_not_counted(tmp_path: Path) -> None:
+    path = make_prefix(tmp_path / "x", ["python"])
+    pip_install(path, "isodate", "0.7.2")
+    (path / "lib/python3.11").rename(path / "lib/python3.10")
+    assert described(path)["from_pip"] == 0
+
+
+def test_a_record_whose_files_are_none_is_a_package(tmp_path: Path) -> None:
+    path = make_prefix(tmp_path / "x", ["python"])
+    whole = {"name": "any", "version": "1", "build": "0", "files": 5}
+    (path / "conda-meta/any-1-0.json").write_text(json.dumps(whole))
+    found = prefix_module.Prefix(path)
+    assert "any" in [package["name"] for package in found.packages()]
 
 
 # --- drift ---
@@ -295,6 +341,38 @@ def test_a_conda_package_whose_mark_has_another_name_is_one_change(release: Rele
     added = {**TRAITLETS, "name": "msgpack-python", "version": "1.0", "noarch": None}
     install(release.path, {**added, "files": [f"{mark}/RECORD"]})
     assert release.drift() == [("msgpack-python", None, "1.0 pyhd8ed1ab_0", "conda")]
+
+
+def test_a_package_that_pip_knows_by_another_name_is_one_change(tmp_path: Path) -> None:
+    path = make_prefix(tmp_path / "x", ["python"])
+    mark = f"{SITE}/torch-2.5.dist-info"
+    (path / mark).mkdir()
+    torch = {**TRAITLETS, "name": "pytorch", "version": "2.5", "noarch": None}
+    install(path, {**torch, "files": [f"{mark}/RECORD"]})
+    prefix = prefix_module.Prefix(path)
+    keys = ("name", "version", "build", "url")
+    packages = [{key: one[key] for key in keys} for one in map(prefix.record, prefix.files)]
+    record = {"packages": packages, "python": drift_module.baseline(prefix)}
+    (path / mark).rmdir()
+    pip_install(path, "torch", "2.6")
+    [row] = drift_module.drift(prefix_module.Prefix(path), record, 2e10)
+    was = f"2.5 {TRAITLETS['build']}"
+    assert row == {"package": "pytorch", "was": was, "now": "2.6", "by": "pip", "pip": "torch"}
+
+
+def test_what_cannot_be_seen_has_not_drifted(release: Release) -> None:
+    prefix = prefix_module.Prefix(release.path)
+    prefix.hidden("conda-meta is not readable for this account")
+    prefix.stems = {}
+    assert drift_module.drift(prefix, release.record, release.built) == []
+
+
+def test_no_password_of_a_channel_is_drift(release: Release) -> None:
+    record = record_of(release.path, TRAITLETS)
+    record.write_text(record.read_text().replace("127.0.0.1:8123", "ada:secret@example.org"))
+    os.utime(record, (release.built + 9, release.built + 9))
+    [(_, _, now, _)] = release.drift()
+    assert now.startswith("http://***@example.org/")
 
 
 def test_the_record_survives_json(release: Release) -> None:
