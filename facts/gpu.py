@@ -19,7 +19,17 @@ from facts.driver_evidence import (
 )
 from facts.preflight import split_sections
 from facts.problem import Problem
-from jupyterbox.driver_states import FOREIGN, Evidence, State, gpus, kernel, verdict
+from jupyterbox.driver_states import (
+    FOREIGN,
+    Evidence,
+    PciFunction,
+    State,
+    drives_some,
+    gpus,
+    kernel,
+    misfit,
+    verdict,
+)
 from jupyterbox.nvidia import (
     WITHOUT_OLD,
     Version,
@@ -158,14 +168,9 @@ def _other_problems(evidence: Evidence, flags: Flags) -> Iterator[Problem]:
             "problem": "The module nvidia_uvm is not loaded: CUDA fails in every notebook.",
             "cure": "`modprobe nvidia_uvm`, and name nvidia-uvm in /etc/modules-load.d.",
         }
-    drivers = {gpu["address"]: gpu["driver"] for gpu in gpus(evidence)}
-    for address, driver in drivers.items():
-        if "nvidia" in drivers.values() and driver in FOREIGN:
-            yield {
-                "problem": f"GPU {address} is driven by {FOREIGN[driver]}: CUDA cannot use it.",
-                "cure": f"If it shall compute: blacklist {FOREIGN[driver]} in /etc/modprobe.d, "
-                "run `update-initramfs -u`, and reboot.",
-            }
+    if drives_some(evidence):
+        for gpu in gpus(evidence):
+            yield from _left_out(gpu, evidence)
     for repository in evidence["repositories"]:
         if repository["archive"] == "ppa":
             yield {
@@ -173,6 +178,31 @@ def _other_problems(evidence: Evidence, flags: Flags) -> Iterator[Problem]:
                 "replace those of Ubuntu's own archive.",
                 "cure": "Remove it: Ubuntu's archive has all that a server needs.",
             }
+
+
+def _left_out(gpu: PciFunction, evidence: Evidence) -> Iterator[Problem]:
+    """Why CUDA cannot use a GPU while the driver drives another one."""
+    address, driver = gpu["address"], gpu["driver"]
+    foreign = FOREIGN.get(driver or "")
+    if foreign:
+        problem = f"GPU {address} is driven by {foreign}: CUDA cannot use it."
+        cure = f"If it shall compute: blacklist {foreign} in /etc/modprobe.d, run "
+        cure += "`update-initramfs -u`, and reboot."
+    elif misfit(evidence, gpu):
+        [other] = flavours(gpu["id"])
+        problem = f"GPU {address} takes the {other} module, and the {evidence['flavour']} one is "
+        problem += "loaded: CUDA cannot use it."
+        cure = (
+            f"Install the {other} flavour of the driver, if it drives the other GPUs, and reboot."
+        )
+    elif driver is None:
+        problem = f"Module {evidence['loaded']} is loaded and does not drive GPU {address}."
+        cure = DMESG
+    else:
+        return
+    if driver != "nvidia" and not flavours(gpu["id"]):
+        cure = "Nothing, if it is for a display: no driver of today drives GPUs before Maxwell."
+    yield {"problem": problem, "cure": cure}
 
 
 class Instance(TypedDict):

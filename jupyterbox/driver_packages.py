@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from jupyterbox.driver_states import Evidence, gpus, kernel
+from jupyterbox.driver_states import Evidence, PciFunction, gpus, kernel
 from jupyterbox.nvidia import Flavour, flavours
 
 Branches = dict[str, list[Flavour]]
@@ -176,12 +176,14 @@ def offered(branch: str, source: str, system: System) -> list[Flavour]:
 
 
 def driving(branch: str, evidence: Evidence) -> list[Flavour]:
-    """The flavours that drive every GPU of a box, the recommended one first.
+    """The flavours that drive every GPU of a box that some driver does, the recommended one first.
 
     Raises:
         Unavailable: none does, or the branch has left some GPU behind.
     """
-    ids = [device["id"] for device in gpus(evidence)]
+    ids = [device["id"] for device in drivable(evidence)]
+    if not ids:
+        raise Unavailable(f"no driver of today drives GPUs before Maxwell, as {named(evidence)}")
     common = [one for one in BOTH if all(one in flavours(device) for device in ids)]
     if not common:
         raise Unavailable(f"no flavour of the driver drives all of {named(evidence)}")
@@ -193,9 +195,15 @@ def driving(branch: str, evidence: Evidence) -> list[Flavour]:
     return common
 
 
+def drivable(evidence: Evidence) -> list[PciFunction]:
+    """The GPUs but those that nothing drives: beside others, an old one serves a display."""
+    return [device for device in gpus(evidence) if flavours(device["id"])]
+
+
 def named(evidence: Evidence) -> str:
-    """The GPUs, by address and PCI id."""
-    return ", ".join(f"{device['address']} ({device['id']})" for device in gpus(evidence))
+    """The GPUs that a driver is for, by address and PCI id."""
+    devices = drivable(evidence) or gpus(evidence)
+    return ", ".join(f"{device['address']} ({device['id']})" for device in devices)
 
 
 def transaction(choice: Choice, system: System, evidence: Evidence) -> Transaction:

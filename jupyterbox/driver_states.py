@@ -166,7 +166,7 @@ def told(evidence: Evidence) -> dict[str, str]:
         "gpus": listed(mine),
         "lost": listed(device for device in mine if not device["answers"]),
         "unbound": listed(device for device in mine if device["driver"] is None),
-        "misfits": listed(device for device in mine if _misfit(evidence, device)),
+        "misfits": listed(device for device in mine if misfit(evidence, device)),
         "foreign": ", ".join(sorted({FOREIGN[str(d["driver"])] for d in mine if _foreigner(d)})),
         "loaded": str(evidence["loaded"]),
         "on_disk": str(evidence["on_disk"]),
@@ -219,10 +219,23 @@ def _not_loaded(evidence: Evidence) -> bool:
     return not evidence["loaded"]
 
 
-def _misfit(evidence: Evidence, device: PciFunction) -> bool:
+def misfit(evidence: Evidence, device: PciFunction) -> bool:
     """Whether a GPU that nobody else drives needs the other flavour of the module."""
-    flavour = evidence["flavour"]
-    return not _foreigner(device) and flavour is not None and flavour not in flavours(device["id"])
+    flavour, drive = evidence["flavour"], flavours(device["id"])
+    return not _foreigner(device) and flavour is not None and drive != [] and flavour not in drive
+
+
+def _all_misfit(evidence: Evidence) -> bool:
+    """Whether the module drives none of the GPUs that one could."""
+    mine = [device for device in gpus(evidence) if flavours(device["id"])]
+    return bool(mine) and all(misfit(evidence, device) for device in mine)
+
+
+def drives_some(evidence: Evidence) -> bool:
+    """Whether the module that runs has a GPU: what it does not drive beside that is no state."""
+    return any(
+        device["driver"] == "nvidia" and not misfit(evidence, device) for device in gpus(evidence)
+    )
 
 
 def _refused(evidence: Evidence) -> bool:
@@ -313,7 +326,7 @@ RULES = (
     Rule(
         "not_loaded",
         "wrong_flavour",
-        lambda e: _not_loaded(e) and all(_misfit(e, device) for device in gpus(e)),
+        lambda e: _not_loaded(e) and _all_misfit(e),
         "The {flavour} module is installed, and it takes the {other} one to drive {misfits}.",
         "Install the {other} flavour of the driver in its place, and reboot.",
     ),
@@ -362,14 +375,14 @@ RULES = (
     Rule(
         "init_failed",
         "wrong_flavour",
-        lambda e: any(_misfit(e, device) for device in gpus(e)),
+        lambda e: not drives_some(e) and any(misfit(e, device) for device in gpus(e)),
         "The {flavour} module is loaded, and it takes the {other} one to drive {misfits}.",
         "Install the {other} flavour of the driver in its place, and reboot.",
     ),
     Rule(
         "init_failed",
         "not_bound",
-        lambda e: any(device["driver"] is None for device in gpus(e)),
+        lambda e: not drives_some(e) and any(device["driver"] is None for device in gpus(e)),
         "Module {loaded} is loaded and does not drive {unbound}.",
         "`sudo dmesg | grep NVRM` says why.",
     ),

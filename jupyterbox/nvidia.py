@@ -7,6 +7,9 @@ from typing import Literal
 
 Flavour = Literal["open", "proprietary"]
 
+MAXWELL = 0x1340
+"""The first GPU that a branch of today drives; those before it have none that builds any more."""
+
 TURING = 0x1E02
 """The first GPU that the open modules drive: the list in open-gpu-kernel-modules starts here."""
 
@@ -67,13 +70,16 @@ Version = tuple[int, int]
 def flavours(device: str) -> list[Flavour]:
     """The flavours of the kernel module that drive a GPU, the recommended one first.
 
-    Boards with a Grace, whose GPU may be a Hopper, need the open one as well.
+    None drives one from before Maxwell, which may be there for a display all the same. Boards with
+    a Grace, whose GPU may be a Hopper, need the open one as well.
 
     Args:
         device: its PCI id, `10de:2504`; they have grown with every generation.
     """
     match = re.fullmatch(r"10de:([0-9a-f]{4})", device)
     number = int(match[1], 16) if match else TURING
+    if number < MAXWELL:
+        return []
     if number < TURING:
         return ["proprietary"]
     return ["open"] if number >= BLACKWELL else ["open", "proprietary"]

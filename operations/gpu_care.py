@@ -62,9 +62,15 @@ def guarded() -> Commands:
         host.noop("there is no driver of a package's to guard")
         return
     setup = host.get_fact(DriverSetup)
-    commands = [*written(GUARD, blacklist(found, setup), setup), *holds(found, setup)]
+    commands = [*written(GUARD, blacklist(found, setup), setup)]
+    broken = found["flags"]["next_boot_broken"]
+    if broken:
+        # Held, they would stay as they do not fit.
+        host.noop("nothing is held anew: the kernel that boots next has no module that fits")
+    else:
+        commands += holds(found, setup)
     yield from commands
-    if not commands:
+    if not commands and not broken:
         host.noop("module and libraries are guarded")
 
 

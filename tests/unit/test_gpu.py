@@ -26,7 +26,7 @@ from tests.unit.nvidia_box import KERNEL, NvidiaBox, said
 
 NEXT = "6.8.0-151-generic"
 OLD, NEW = "580.173.02", "580.178.04"
-GTX_1070, RTX_3060, RTX_5090, GB10 = "1b81", "2504", "2b85", "2e12"
+GT_710, GTX_1070, RTX_3060, RTX_5090, GB10 = "128b", "1b81", "2504", "2b85", "2e12"
 UNGUARDED = 'APT::Periodic::Unattended-Upgrade "1";\n'
 DEBIAN_MODPROBE = "install nvidia modprobe -i nvidia-current $CMDLINE_OPTS\n"
 PREBUILT = said("dpkg-l/prebuilt-modules-580-open-hwe-24.04.txt").splitlines()
@@ -143,6 +143,11 @@ def test_a_display_of_nouveau_beside_a_driver_that_works_synthetic(box: NvidiaBo
     found = driver(box)
     assert state(found) == ("healthy", None)
     assert problems(found) == "GPU 0000:01:00.0 is driven by nouveau: CUDA cannot use it."
+    [problem] = found["problems"]
+    assert "no driver of today drives GPUs before Maxwell" in problem["cure"]
+    box.device("0000:02:00.0", GTX_1070, driver="nouveau")
+    found = driver(box)
+    assert "blacklist nouveau" in found["problems"][1]["cure"]
 
 
 def test_module_missing_after_a_new_kernel(box: NvidiaBox) -> None:
@@ -297,12 +302,44 @@ def test_init_failed_for_want_of_the_open_flavour_synthetic(box: NvidiaBox) -> N
     assert state(found) == ("init_failed", "wrong_flavour")
 
 
-def test_init_failed_for_a_gpu_that_the_driver_has_not_taken_synthetic(box: NvidiaBox) -> None:
-    works(box)
-    box.device("0000:b3:00.0", "26b5", driver=None)
+def test_init_failed_for_gpus_that_the_driver_has_not_taken_synthetic(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.load(NEW)
+    box.module(NEW)
+    box.libraries(NEW)
     found = driver(box)
     assert state(found) == ("init_failed", "not_bound")
-    assert "does not drive GPU 0000:b3:00.0" in problems(found)
+    assert "does not drive GPU 0000:07:00.0" in problems(found)
+
+
+@pytest.mark.parametrize(
+    ("device", "bound", "problem", "cure"),
+    [
+        ("26b5", None, f"Module {NEW} is loaded and does not drive GPU 0000:b3:00.0.", "dmesg"),
+        (GT_710, None, f"Module {NEW} is loaded and does not drive GPU 0000:b3:00.0.", "display"),
+        (GTX_1070, None, "GPU 0000:b3:00.0 takes the proprietary module", "the proprietary flav"),
+        (GTX_1070, "nvidia", "GPU 0000:b3:00.0 takes the proprietary module", "and reboot."),
+    ],
+)
+def test_a_gpu_left_out_beside_one_that_works_is_a_problem_and_no_state_synthetic(
+    box: NvidiaBox, device: str, bound: str | None, problem: str, cure: str
+) -> None:
+    works(box)
+    box.device("0000:b3:00.0", device, driver=bound)
+    found = driver(box)
+    assert state(found) == ("healthy", None)
+    [told] = found["problems"]
+    assert told["problem"].startswith(problem) and cure in told["cure"]
+
+
+def test_an_old_gpu_says_nothing_about_flavours_synthetic(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", GTX_1070, driver=None)
+    box.device("0000:b3:00.0", GT_710, driver=None)
+    box.module(NEW, flavour="open")
+    box.libraries(NEW)
+    found = driver(box)
+    assert state(found) == ("not_loaded", "wrong_flavour")
+    assert problems(found).endswith("takes the proprietary one to drive GPU 0000:07:00.0.")
 
 
 @pytest.mark.parametrize(

@@ -418,6 +418,23 @@ def test_gpus_that_no_flavour_drives_together() -> None:
     assert "no flavour of the driver drives all of" in refusal({**both, **setup()})
 
 
+K80, GT_710 = "102d", "128b"
+
+
+def test_an_old_display_beside_what_computes_does_not_decide() -> None:
+    says = {**driver(gpus=[(GT_710, "nouveau"), (RTX_3060, "")]), **setup()}
+    [(wanted, _)] = transactions(run(gpu.driver, says=says))
+    assert "nvidia-headless-no-dkms-580-server-open" in wanted
+    assert problems(None, works(gpus=[(GT_710, ""), (RTX_3060, "nvidia")])) == []
+
+
+def test_gpus_that_no_driver_of_today_drives() -> None:
+    assert refusal({**driver(gpus=[(K80, ""), (K80, "")]), **setup()}) == (
+        "no driver of today drives GPUs before Maxwell, as 0000:07:00.0 (10de:102d), "
+        "0000:08:00.0 (10de:102d)."
+    )
+
+
 def test_a_kind_of_kernel_that_ubuntu_has_no_modules_for() -> None:
     says = {**driver(), **setup(kernels=["oem-24.04"])}
     assert refusal(says) == (
@@ -627,6 +644,14 @@ def test_packages_that_came_anew_are_held_with_the_rest() -> None:
     assert run(gpu_care.guarded, says=says) == [
         "apt-mark hold linux-generic linux-headers-generic linux-image-generic"
     ]
+
+
+def test_what_is_split_is_not_held_like_that() -> None:
+    split = works(modules={KERNELS["noble"]: "580.178.04", "6.8.0-999-generic": ""})
+    assert fact(NvidiaDriver, split)["flags"]["next_boot_broken"] is True
+    commands = run(gpu_care.guarded, says={**split, **setup()})
+    assert [command for command in commands if "hold" in command] == []
+    assert GUARD in [command[1] for command in commands]
 
 
 @pytest.mark.parametrize("says", [driver(gpus=[]), works(runfile="yes")])

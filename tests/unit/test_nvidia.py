@@ -76,7 +76,10 @@ def test_versions_of_cuda(text: str, cuda: tuple[int, int] | None) -> None:
 @pytest.mark.parametrize(
     ("device", "drivers"),
     [
-        ("10de:0649", ["proprietary"]),  # GeForce 9600M GT
+        ("10de:0649", []),  # GeForce 9600M GT
+        ("10de:102d", []),  # K80, Kepler
+        ("10de:128b", []),  # GT 710, Kepler
+        ("10de:1340", ["proprietary"]),  # GeForce 830M, the first Maxwell
         ("10de:1b81", ["proprietary"]),  # GTX 1070, Pascal
         ("10de:1db1", ["proprietary"]),  # V100, Volta
         ("10de:1e04", ["open", "proprietary"]),  # RTX 2080 Ti, Turing
