@@ -19,7 +19,8 @@ GUARD = "/etc/apt/apt.conf.d/52jupyterbox-nvidia"
 PERSISTENCE = "/etc/systemd/system/nvidia-persistenced.service.d/jupyterbox.conf"
 PINS = "/etc/apt/preferences.d/jupyterbox-nvidia"
 UVM = "/etc/modules-load.d/nvidia-uvm.conf"
-FILES = (BLACKLIST, CUDA_KEYRING, CUDA_SOURCES, GUARD, PERSISTENCE, PINS, UVM)
+UVM_NODE = "/etc/udev/rules.d/70-jupyterbox-nvidia-uvm.rules"
+FILES = (BLACKLIST, CUDA_KEYRING, CUDA_SOURCES, GUARD, PERSISTENCE, PINS, UVM, UVM_NODE)
 """The files that the GPU's layer writes."""
 
 

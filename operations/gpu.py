@@ -68,6 +68,8 @@ CLEARED = (
     f"{REMOVE.format(module='$module')}; done; :"
 )
 
+LOAD = f"modprobe nvidia && {gpu_care.LOAD_UVM}"
+
 RELOAD = """\
 for module in nvidia_uvm nvidia_drm nvidia_modeset nvidia_peermem nvidia; do
   [ ! -d /sys/module/$module ] || modprobe -r $module || exit 1
@@ -135,7 +137,7 @@ def driver(
         yield from installation(wanted)
         found = host.get_fact(NvidiaDriver)
     if may_load(found):
-        yield "modprobe nvidia && modprobe nvidia_uvm"
+        yield LOAD
     elif not installs:
         host.noop(f"driver {found['evidence']['userspace']} is installed ({found['state']})")
 
@@ -229,7 +231,7 @@ def reload() -> Commands:
     services = " ".join(SERVICES)
     yield f"systemctl stop {services} 2>/dev/null; :"
     yield RELOAD
-    yield "modprobe nvidia && modprobe nvidia_uvm"
+    yield LOAD
     # Those of them alone that start at boot: the others were somebody's to start.
     yield f"systemctl start $(systemctl list-unit-files --state=enabled {services} --no-legend "
     "| cut -d' ' -f1); :"

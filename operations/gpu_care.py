@@ -10,7 +10,16 @@ from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 
 from facts.driver_evidence import PREBUILT, together
-from facts.driver_setup import BLACKLIST, GUARD, PERSISTENCE, UVM, DriverSetup, Persistenced, Setup
+from facts.driver_setup import (
+    BLACKLIST,
+    GUARD,
+    PERSISTENCE,
+    UVM,
+    UVM_NODE,
+    DriverSetup,
+    Persistenced,
+    Setup,
+)
 from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_packages import DKMS, held_with
 from jupyterbox.program import Commands
@@ -22,6 +31,16 @@ DRIVERS += ["xserver-xorg-video-nvidia"]
 KERNELS = ["linux-modules", "linux-objects", "linux-signatures", "linux-image", "linux-headers"]
 KERNELS += ["linux-generic"]
 """What unattended-upgrades leaves alone: names that start so."""
+
+# On Debian, the module alone makes no device node.
+LOAD_UVM = (
+    "modprobe nvidia_uvm && "
+    "{ command -v nvidia-modprobe >/dev/null && nvidia-modprobe -c 0 -u || :; }"
+)
+NODE = (
+    f'{OURS}\nACTION=="add", SUBSYSTEM=="module", KERNEL=="nvidia_uvm", '
+    'RUN+="/usr/bin/nvidia-modprobe -c 0 -u"\n'
+)
 
 UNIT = "nvidia-persistenced.service"
 BLACKLISTED = f"""\
@@ -106,15 +125,19 @@ def holds(found: Driver, setup: Setup) -> Iterator[str]:
 
 @operation()
 def uvm() -> Commands:
-    """Have the module for CUDA loaded before the first notebook starts: it cannot load it."""
+    """Have the module for CUDA loaded before the first notebook starts, with its device node.
+
+    A notebook can do neither.
+    """
     found = host.get_fact(NvidiaDriver)
     if found["state"] in ("no_hardware", "passthrough"):
         host.noop(found["cure"])
         return
     setup = host.get_fact(DriverSetup)
-    commands: list[str | PyinfraCommand] = [*written(UVM, f"{OURS}\nnvidia-uvm\n", setup)]
+    commands: list[str | PyinfraCommand] = [*written(UVM_NODE, NODE, setup)]
+    commands += written(UVM, f"{OURS}\nnvidia-uvm\n", setup)
     if found["state"] == "healthy" and found["flags"]["uvm_missing"]:
-        commands.append("modprobe nvidia_uvm")
+        commands.append(LOAD_UVM)
     yield from commands
     if not commands:
         host.noop("nvidia-uvm is loaded at boot")

@@ -17,6 +17,7 @@ from facts.driver_setup import (
     PERSISTENCE,
     PINS,
     UVM,
+    UVM_NODE,
     DriverSetup,
 )
 from facts.gpu import NvidiaDriver
@@ -36,7 +37,11 @@ from tests.unit.gpu_says import (
     works,
 )
 
-LOAD = "modprobe nvidia && modprobe nvidia_uvm"
+LOAD_UVM = (
+    "modprobe nvidia_uvm && "
+    "{ command -v nvidia-modprobe >/dev/null && nvidia-modprobe -c 0 -u || :; }"
+)
+LOAD = f"modprobe nvidia && {LOAD_UVM}"
 NOBODY = holders()
 ADA: dict[str, Any] = {
     "pid": 4937,
@@ -681,17 +686,52 @@ def test_a_display_of_nouveau_beside_a_driver_that_works_stays() -> None:
 
 
 UVM_FILE = "# Written by Jupyterbox from the inventory.\nnvidia-uvm\n"
+NODE_FILE = """\
+# Written by Jupyterbox from the inventory.
+ACTION=="add", SUBSYSTEM=="module", KERNEL=="nvidia_uvm", RUN+="/usr/bin/nvidia-modprobe -c 0 -u"
+"""
 
 
-def test_the_module_for_cuda_is_loaded_at_boot() -> None:
-    files = {UVM: UVM_FILE}
-    written = ["mkdir -p /etc/modules-load.d", ("put", UVM, UVM_FILE), f"chmod 644 {UVM}"]
+def test_the_module_for_cuda_is_loaded_at_boot_and_udev_makes_its_node() -> None:
+    files = {UVM: UVM_FILE, UVM_NODE: NODE_FILE}
+    written = [
+        "mkdir -p /etc/udev/rules.d",
+        ("put", UVM_NODE, NODE_FILE),
+        f"chmod 644 {UVM_NODE}",
+        "mkdir -p /etc/modules-load.d",
+        ("put", UVM, UVM_FILE),
+        f"chmod 644 {UVM}",
+    ]
     assert run(gpu_care.uvm, says={**works(), **setup()}) == written
     assert run(gpu_care.uvm, says={**works(), **setup(files=files)}) == []
     missing = {**works(uvm=""), **setup(files=files)}
-    assert run(gpu_care.uvm, says=missing) == ["modprobe nvidia_uvm"]
+    assert run(gpu_care.uvm, says=missing) == [LOAD_UVM]
     unloaded = {**works(loaded="", uvm=""), **setup(files=files)}
     assert run(gpu_care.uvm, says=unloaded) == []
+
+
+@pytest.mark.parametrize(
+    ("loads", "node", "code", "started"),
+    [
+        (0, 0, 0, ["modprobe nvidia_uvm", "nvidia-modprobe -c 0 -u"]),
+        (0, 1, 0, ["modprobe nvidia_uvm", "nvidia-modprobe -c 0 -u"]),
+        # Ubuntu's udev rules make the node: the program need not be there.
+        (0, None, 0, ["modprobe nvidia_uvm"]),
+        (1, 0, 1, ["modprobe nvidia_uvm"]),
+    ],
+)
+def test_the_node_is_made_where_the_module_was_loaded(
+    tmp_path: Path, loads: int, node: int | None, code: int, started: list[str]
+) -> None:
+    for name, ends in {"modprobe": loads, "nvidia-modprobe": node}.items():
+        if ends is not None:
+            (tmp_path / name).write_text(
+                f"#!/bin/sh\necho {name} $* >>{tmp_path}/on\nexit {ends}\n"
+            )
+            (tmp_path / name).chmod(0o755)
+    done = subprocess.run(["/bin/sh", "-c", gpu_care.LOAD_UVM], env={"PATH": str(tmp_path)})
+    assert done.returncode == code
+    assert (tmp_path / "on").read_text().splitlines() == started
 
 
 DROP_IN = """\
@@ -807,7 +847,8 @@ def test_the_layer_does_nothing_where_there_is_no_gpu() -> None:
 
 def test_the_layer_does_nothing_the_second_time() -> None:
     found = fact(NvidiaDriver, works(held=True)), fact(DriverSetup, setup(held=True))
-    files = {GUARD: gpu_care.blacklist(*found), UVM: UVM_FILE, PERSISTENCE: DROP_IN}
+    files = {GUARD: gpu_care.blacklist(*found), UVM: UVM_FILE, UVM_NODE: NODE_FILE}
+    files[PERSISTENCE] = DROP_IN
     daemon = (
         "exec=/usr/bin/nvidia-persistenced --user nvidia-persistenced --no-persistence-mode "
         "--verbose\nwanted=yes\nruns=/usr/bin/nvidia-persistenced --persistence-mode"
