@@ -88,11 +88,11 @@ def usage(mount):
 
 def silent(disk, reason):
     """The problem of one that does not answer."""
-    return {
-        "problem": f"{reason[0].upper()}{reason[1:]} ({disk['type']} from {disk['device']}).",
-        "cure": "Bring back what it is mounted from, or let go of it: "
-        f"`sudo umount --lazy {shlex.quote(disk['mount'])}`.",
-    }
+    problem = f"{reason[0].upper()}{reason[1:]} ({disk['type']} from {disk['device']})."
+    cure = "Bring back what it is mounted from"
+    if not MATTER.fullmatch(disk["mount"]):
+        cure += f", or let go of it: `sudo umount --lazy {shlex.quote(disk['mount'])}`"
+    return {"problem": problem, "cure": f"{cure}."}
 
 
 def used_up(disk):

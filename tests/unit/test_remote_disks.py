@@ -149,6 +149,13 @@ def test_one_that_is_not_there_any_more_is_named(mounts: Mounts, tmp_path: Path)
     assert problem["cure"].endswith(f"`sudo umount --lazy {gone}`.")
 
 
+@pytest.mark.parametrize(("mount", "may_go"), [("/", False), ("/home", False), ("/data", True)])
+def test_what_the_box_needs_is_not_to_be_unmounted(mount: str, may_go: bool) -> None:
+    disk = {"mount": mount, "type": "nfs4", "device": "filer:/x"}
+    cure = module("disks").silent(disk, "it hangs")["cure"]
+    assert ("umount" in cure) is may_go
+
+
 def test_one_that_does_not_answer_is_named_and_the_others_answer(
     mounts: Mounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
