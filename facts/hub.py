@@ -461,7 +461,7 @@ def _unreadable(reason: str) -> Problem:
     if "is not there" in reason:
         cure = f"Deploy again, or `systemctl restart {layout.HUB_UNIT}`: the hub makes it."
     elif "readonly" in reason:
-        cure = f"Start the hub, which finishes what it was writing: systemctl start {layout.HUB_UNIT}."
+        cure = f"`systemctl start {layout.HUB_UNIT}`: the hub finishes what it was writing."
     elif "locked" in reason:
         cure = f"Ask again. If it stays so, see who holds it: `fuser {layout.DATABASE}`."
     return {"problem": f"{layout.DATABASE} {reason}.", "cure": cure}
