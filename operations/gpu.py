@@ -163,14 +163,16 @@ def must_install(gpu: Gpu, found: Driver, wanted: Transaction, headers: bool) ->
     version = evidence["userspace"]
     if found["state"] == "no_driver" or version is None or branch_of(version) != gpu.branch:
         return True
-    if found["kind"] == "wrong_flavour":
-        return True
-    if gpu.flavour and evidence["flavour"] not in (None, gpu.flavour):
+    names = {package["name"] for package in evidence["packages"]}
+    there = {*wanted.packages} <= names
+    other = gpu.flavour is not None and evidence["flavour"] not in (None, gpu.flavour)
+    # Once they are there alone, only the module that runs is of another flavour, until a reboot.
+    if (found["kind"] == "wrong_flavour" or other) and (wanted.without or not there):
         return True
     if found["kind"] == "not_built":
         # Once more, it would not build either.
         return False
-    if {*wanted.packages} <= {package["name"] for package in evidence["packages"]}:
+    if there:
         return found["kind"] == "no_headers" and headers
     broken = found["state"] == "module_missing" or flags["next_boot_broken"] is True
     return broken or found["kind"] in ("neither_cures", "secure_boot") or elsewhere(gpu, found)

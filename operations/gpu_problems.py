@@ -94,12 +94,12 @@ def held() -> Iterator[str]:
 
 def mends(driver: Driver, installs: bool) -> bool:
     """Whether the deploy, perhaps with a reboot after it, gets a driver into order."""
-    if driver["kind"] == "reboot_cures":
-        # A deploy of another branch, or beside a new kernel, leaves a box like that.
+    if driver["kind"] in ("reboot_cures", "wrong_flavour"):
+        # A deploy of another branch or flavour, or beside a new kernel, leaves a box like that.
         return True
     if driver["state"] == "module_missing" and not installs:
         return driver["flags"]["next_boot_broken"] is False
-    if installs and driver["kind"] in ("neither_cures", "wrong_flavour", "secure_boot"):
+    if installs and driver["kind"] in ("neither_cures", "secure_boot"):
         return True
     return driver["state"] in MENDED and driver["kind"] != "secure_boot"
 

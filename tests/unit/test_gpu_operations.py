@@ -974,11 +974,18 @@ def test_a_deploy_does_not_refuse_the_box_that_it_left_waiting_for_a_reboot() ->
 
 
 def test_the_other_flavour_waits_for_whoever_computes() -> None:
-    says = works(gpus=[(RTX_5090, "nvidia")], flavour="proprietary")
+    names = ["linux-modules-nvidia-580-server-generic", "nvidia-headless-no-dkms-580-server"]
+    rows = [f"ii {name} 580.178.04-0ubuntu0.24.04.1" for name in names]
+    says = works(gpus=[(RTX_5090, "nvidia")], flavour="proprietary", packages=rows)
     assert fact(NvidiaDriver, says)["kind"] == "wrong_flavour"
     assert problems(Gpu(), says, setup(), NOBODY) == []
     [held] = problems(Gpu(), says, setup(), holders(ADA))
     assert held.startswith("the GPU is held by process 4937 (python) of ada")
+    # Once the other one is there, and waits for a reboot, nothing is replaced any more.
+    left = works(gpus=[(RTX_5090, "nvidia")], flavour="proprietary")
+    assert fact(NvidiaDriver, left)["kind"] == "wrong_flavour"
+    assert problems(Gpu(), left, setup(), holders(ADA)) == []
+    assert run(gpu.driver, says={**left, **setup()}) == []
 
 
 def test_a_flavour_that_does_not_drive_the_gpu_is_refused_before_anything_changes() -> None:
