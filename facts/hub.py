@@ -73,19 +73,22 @@ class ConfigurationError(TypedDict):
     error: str
 
 
-class _HubState(TypedDict):
+class _Told(TypedDict):
     python: str | None
     current: str | None
     releases: dict[str, HubRelease]
     broken: dict[str, str]
     secrets: list[str]
     open: dict[str, str]
-    units: dict[str, _Unit]
     files: dict[str, str]
     configuration: list[ConfigurationError]
 
 
-class HubState(TypedDict):
+class _HubState(_Told):
+    units: dict[str, _Unit]
+
+
+class HubState(_Told):
     """The hub, in one answer: what the deploy decides on, and what people ask.
 
     `python` is the system's, which a release is built on; `broken` says of directories of releases
@@ -93,15 +96,7 @@ class HubState(TypedDict):
     `open` the modes of those that are not; `files` has the sha256 of what the units read.
     """
 
-    python: str | None
-    current: str | None
-    releases: dict[str, HubRelease]
-    broken: dict[str, str]
-    secrets: list[str]
-    open: dict[str, str]
     units: dict[str, Unit]
-    files: dict[str, str]
-    configuration: list[ConfigurationError]
     problems: list[Problem]
 
 

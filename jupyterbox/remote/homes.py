@@ -42,10 +42,9 @@ class Probe:
         os.close(write_end)
 
     def listen(self):
-        """Take in what it has found; whether it is still at it."""
+        """Take in what it has found, or that it has ended."""
         more = os.read(self.file, 1 << 20)
-        if not more:
-            return False
+        self.ended = not more
         *lines, self.buffer = (self.buffer + more).split(b"\n")
         for line in lines:
             name, value, reason = json.loads(line)
@@ -55,7 +54,21 @@ class Probe:
                 self.reasons[name] = reason
             self.left = [home for home in self.left if home[0] != name]
             self.since = time.monotonic()
-        return True
+
+    def goes_on(self, deadline):
+        """Whether there is something to wait for."""
+        now = time.monotonic()
+        return self.left and not self.ended and now - self.since <= TIMEOUT and now <= deadline
+
+    def give_up(self):
+        """Leave it, and blame the home that it was at; those that it has not come to."""
+        self.leave()
+        if not self.left:
+            return []
+        (name, _, _, home), *others = self.left
+        within = f"did not answer within {TIMEOUT:.0f} s"
+        self.reasons[name] = f"{home} {'cannot be looked into' if self.ended else within}"
+        return others
 
     def leave(self):
         """End it, or leave it behind where even that hangs."""
@@ -123,8 +136,8 @@ def hanging():
                 real = re.search(r"^Uid:\t([0-9]+)", status.read(), re.MULTILINE)
         except OSError:
             continue
-        # Anybody may call a process so.
-        if not real or int(real[1]) not in (0, os.getuid()):
+        # Anybody may call a process so; and one that has ended hangs no more.
+        if not real or int(real[1]) not in (0, os.getuid()) or fields.split()[0] == "Z":
             continue
         # One that is younger belongs to a look that goes on now.
         if now - int(fields.split()[19]) / os.sysconf("SC_CLK_TCK") > 2 * PATIENCE:
@@ -153,25 +166,18 @@ def look_into(homes, question):
     while probes:
         ready, _, _ = select.select([probe.file for probe in probes.values()], [], [], 0.05)
         for mount, probe in list(probes.items()):
-            if probe.file in ready and not probe.listen():
-                probe.ended = True
-            late = time.monotonic() - probe.since > TIMEOUT or time.monotonic() > deadline
-            if probe.left and not late and not probe.ended:
+            if probe.file in ready:
+                probe.listen()
+            if probe.goes_on(deadline):
                 continue
             del probes[mount]
-            probe.leave()
+            others = probe.give_up()
             answers.update(probe.answers)
             skipped.update(probe.reasons)
-            if probe.left:
-                (name, _, _, home), *others = probe.left
-                within = f"did not answer within {TIMEOUT:.0f} s"
-                skipped[name] = f"{home} {'cannot be looked into' if probe.ended else within}"
-                if time.monotonic() < deadline and others:
-                    probes[mount] = Probe(others, question)
-                else:
-                    skipped.update(
-                        {name: f"{home}: {mount} is slow" for name, _, _, home in others}
-                    )
+            if others and time.monotonic() < deadline:
+                probes[mount] = Probe(others, question)
+            else:
+                skipped.update({name: f"{home}: {mount} is slow" for name, _, _, home in others})
     return answers, skipped
 
 

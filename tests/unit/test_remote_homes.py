@@ -88,6 +88,20 @@ def test_what_one_account_has_made_there_keeps_no_other_from_being_answered(
     }
 
 
+def test_a_look_that_was_ended_does_not_hang_though_nobody_has_swept_it_up(
+    three: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(homes, "PATIENCE", -1e9)
+    probe = homes.Probe(three[:1], lambda home: home)
+    while not probe.ended:
+        probe.listen()
+    state = Path(f"/proc/{probe.pid}/stat")
+    while state.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    assert homes.comm_of(three[0][3]) not in homes.hanging()
+    probe.leave()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_nobody_but_root_can_make_a_home_seem_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     name = homes.comm_of("/")
