@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 from typing_extensions import TypedDict
 
 from facts.preflight import parse_os_release, parse_pairs, split_sections
-from jupyterbox.program import PROGRAMS, answer, question
+from jupyterbox.program import PROGRAMS
 
 BLACKLIST = "/etc/modprobe.d/jupyterbox-nvidia.conf"
 CUDA_KEYRING = "/etc/apt/keyrings/jupyterbox-cuda.asc"
@@ -137,30 +136,3 @@ def _persistenced(lines: list[str]) -> Persistenced:
         "runs": said.get("runs", "").strip() or None,
         "wanted": said.get("wanted") == "yes",
     }
-
-
-class Holder(TypedDict):
-    """A process that has a GPU open; `server` is the unit of the notebook that it belongs to."""
-
-    pid: int
-    name: str
-    user: str | None
-    server: str | None
-    unit: str | None
-
-
-class DeviceHolders(FactBase[list[Holder]]):
-    """The processes that have one of /dev/nvidia* open, whose they are, and in which unit.
-
-    The driver cannot be reloaded before they have ended. Needs root.
-    """
-
-    def command(self) -> StringCommand:
-        return question("device_holders")
-
-    @staticmethod
-    def default() -> list[Holder]:
-        return []
-
-    def process(self, output: list[str]) -> list[Holder]:
-        return answer(output, list[Holder])

@@ -1,4 +1,4 @@
-"""NVIDIA's driver: installed in one step, kept whole, loaded, and reloaded where that cures."""
+"""NVIDIA's driver: installed in one step, kept whole, and loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import FunctionCommand, PyinfraCommand
 
-from facts.driver_setup import DeviceHolders, DriverSetup, Holder, Setup
+from facts.driver_setup import DriverSetup, Setup
 from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_packages import (
     Choice,
@@ -24,6 +24,7 @@ from jupyterbox.program import Commands, showing_progress
 from jupyterbox.settings import Box, Gpu
 from operations import gpu_archive, gpu_care
 from operations.gpu_archive import system_of
+from operations.gpu_reload import LOAD, reload
 from operations.packages import READY
 from operations.refusing import refuse
 
@@ -32,12 +33,6 @@ NOT_OURS = ("no_hardware", "passthrough")
 
 SOURCES = {"distribution": ("ubuntu", "debian"), "cuda": ("cuda",)}
 """What the fact calls the sources of the settings."""
-
-SERVICES = [
-    f"{name}.service"
-    for name in ("nvidia-persistenced", "nvidia-dcgm", "dcgm", "nvidia-fabricmanager")
-]
-"""What holds the GPU on nobody's behalf: stopped while the driver is reloaded."""
 
 APT = (
     "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l; "
@@ -67,13 +62,6 @@ CLEARED = (
     "2>/dev/null | sed -nE '/-no-dkms/d; s/^(half-configured|unpacked) //p'); do "
     f"{REMOVE.format(module='$module')}; done; :"
 )
-
-LOAD = f"modprobe nvidia && {gpu_care.LOAD_UVM}"
-
-RELOAD = """\
-for module in nvidia_uvm nvidia_drm nvidia_modeset nvidia_peermem nvidia; do
-  [ ! -d /sys/module/$module ] || modprobe -r $module || exit 1
-done"""
 
 
 @deploy("GPU")
@@ -214,48 +202,3 @@ def may_load(found: Driver) -> bool:
     """Whether the driver is there, not loaded, and nothing speaks against that."""
     free = all(device["driver"] not in FOREIGN for device in gpus(found["evidence"]))
     return found["state"] == "not_loaded" and found["kind"] is None and free
-
-
-@operation()
-def reload() -> Commands:
-    """Bring module and libraries together without a reboot, where nothing holds the GPU.
-
-    Refuses where something does, and says what.
-    """
-    found = host.get_fact(NvidiaDriver)
-    if found["kind"] != "reload_cures":
-        host.noop(f"no reload is needed, or none would help: {found['cure']}")
-        return
-    holding = others(host.get_fact(DeviceHolders))
-    if holding:
-        yield from refuse([in_use(holding)])
-        return
-    services = " ".join(SERVICES)
-    yield f"systemctl stop {services} 2>/dev/null; :"
-    yield RELOAD
-    yield LOAD
-    # Those of them alone that start at boot: the others were somebody's to start.
-    yield f"systemctl start $(systemctl list-unit-files --state=enabled {services} --no-legend "
-    "| cut -d' ' -f1); :"
-    found = host.get_fact(NvidiaDriver)
-    if found["state"] != "healthy":
-        yield from refuse([p["problem"] for p in found["problems"]])
-
-
-def others(holders: list[Holder]) -> list[Holder]:
-    """Those that are not stopped with a reload."""
-    return [holder for holder in holders if holder["unit"] not in SERVICES]
-
-
-def in_use(holders: list[Holder]) -> str:
-    """What is in the way of a reload, and what to do."""
-    shown = [
-        f"process {holder['pid']} ({holder['name']}) of {holder['user'] or 'nobody known'}"
-        + (f" in {holder['server']}" if holder["server"] else "")
-        for holder in holders[:5]
-    ]
-    more = f", and {len(holders) - len(shown)} more" if holders[5:] else ""
-    return (
-        f"the GPU is held by {', '.join(shown)}{more}: stop that, or plan a reboot "
-        "(tasks/reboot.py)."
-    )

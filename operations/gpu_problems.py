@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from pyinfra import host
 
-from facts.driver_setup import CUDA_KEYRING, DeviceHolders, DriverSetup, Setup
+from facts.device_holders import DeviceHolders
+from facts.driver_setup import CUDA_KEYRING, DriverSetup, Setup
 from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_packages import Unavailable
 from jupyterbox.settings import Box, Gpu
-from operations.gpu import NOT_OURS, in_use, must_install, others, planned
+from operations.gpu import NOT_OURS, must_install, planned
 from operations.gpu_archive import repository
+from operations.gpu_reload import in_use, others
 
 FINE = (*NOT_OURS, "healthy", "no_driver")
 """States in which a box without a declared driver is deployed to: it is as good as it was."""

@@ -5,6 +5,6 @@ has the new module, and nothing holds the GPU, this loads it. Else it says who h
 only a reboot cures: tasks/reboot.py.
 """
 
-from operations import gpu
+from operations import gpu_reload
 
-gpu.reload(name="Reload the driver, if that cures it")
+gpu_reload.reload(name="Reload the driver, if that cures it")
