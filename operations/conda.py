@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from io import StringIO
 
@@ -221,8 +222,16 @@ def made_by_hand(root: str, name: str) -> str:
 
 
 def switch(link: str, target: str) -> str:
-    """The command that points a link elsewhere at one stroke: a rename replaces, ln -f removes."""
+    """The command that points a link elsewhere at one stroke: a rename replaces, ln -f removes.
+
+    The release that it named is written down first, as one to go back to.
+    """
     directory, _, name = link.rpartition("/")
+    history = posixpath.normpath(f"{directory}/{posixpath.dirname(target)}/.history")
     # No environment has a name that begins with a dot.
     new = f"{directory}/.{name}.new"
-    return f"umask 022 && mkdir -p {directory} && ln -sfn {target} {new} && mv -T {new} {link}"
+    return (
+        f"umask 022 && mkdir -p {directory} && "
+        f'{{ [ ! -h {link} ] || basename "$(readlink {link})" >> {history}; }} && '
+        f"ln -sfn {target} {new} && mv -T {new} {link}"
+    )

@@ -41,9 +41,11 @@ def there(**environments: dict[str, Any]) -> Any:
 
 def switch(name: str, release: str, root: str = "/opt/conda") -> str:
     link, new = f"{root}/envs/{name}", f"{root}/envs/.{name}.new"
+    history = f"{root}/releases/{name}/.history"
     return (
-        f"umask 022 && mkdir -p {root}/envs && ln -sfn ../releases/{name}/{release} {new} "
-        f"&& mv -T {new} {link}"
+        f"umask 022 && mkdir -p {root}/envs && "
+        f'{{ [ ! -h {link} ] || basename "$(readlink {link})" >> {history}; }} && '
+        f"ln -sfn ../releases/{name}/{release} {new} && mv -T {new} {link}"
     )
 
 

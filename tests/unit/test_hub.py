@@ -35,7 +35,9 @@ from tests.unit.engine import (
 PROXY, SERVER = "jupyterhub-proxy.service", "jupyterhub.service"
 BARE = {first_line("hub_state"): recorded("hub/state-bare")}
 SWITCH = (
-    "umask 022 && mkdir -p /opt/jupyterhub && ln -sfn releases/{id} /opt/jupyterhub/.current.new "
+    "umask 022 && mkdir -p /opt/jupyterhub && {{ [ ! -h /opt/jupyterhub/current ] || "
+    'basename "$(readlink /opt/jupyterhub/current)" >> /opt/jupyterhub/releases/.history; }} && '
+    "ln -sfn releases/{id} /opt/jupyterhub/.current.new "
     "&& mv -T /opt/jupyterhub/.current.new /opt/jupyterhub/current"
 )
 
