@@ -398,6 +398,8 @@ class Box(Setting):
         mirrors: where everything is fetched from.
         ca_certificates: PEM files on this machine with the certificates of the site's own
             authorities, trusted by the box from then on.
+        keep: how many releases of the hub, and of each environment, stay on the box: the current
+            one, and those before it, to go back to. One that a process runs from stays anyway.
         allow_any_os: try it on a system that was not tested.
     """
 
@@ -410,6 +412,7 @@ class Box(Setting):
     packages: list[AptPackage] = BASE_PACKAGES
     mirrors: Mirrors = Mirrors()
     ca_certificates: list[Path] = []
+    keep: int = Field(default=3, ge=1)
     allow_any_os: bool = False
 
     @field_validator("environments")

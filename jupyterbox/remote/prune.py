@@ -1,0 +1,49 @@
+"""Remove releases that nobody needs; one that a process has begun to use meanwhile stays.
+
+Arguments: directory (of the releases), link (the one to the current release), names (what goes),
+beside (files that go with a release, as a path with {} for its name; none by default).
+"""
+
+import json
+import os
+import shutil
+import sys
+from contextlib import suppress
+
+from old_releases import ASIDE, being_built, in_use
+
+
+def prune(directory, link, names, beside=()):
+    """Remove releases, each at once for everybody who looks for complete ones."""
+    current = os.path.basename(os.path.realpath(link)) if os.path.islink(link) else None
+    for name in names:
+        if ASIDE.fullmatch(name):
+            shutil.rmtree(os.path.join(directory, name))
+        elif name != current and not being_built(directory, name):
+            remove(directory, name, beside)
+
+
+def remove(directory, name, beside):
+    """Set a release aside, and remove it unless somebody has come to use it."""
+    path, aside = os.path.join(directory, name), os.path.join(directory, f".{name}.removed")
+    if not os.path.isdir(path) or in_use([path]):
+        return
+    os.rename(path, aside)
+    if in_use([path, aside]):
+        # It was started from in the moment between.
+        os.rename(aside, path)
+        return
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(aside, "release.json"))
+    shutil.rmtree(aside)
+    for file in (os.path.join(directory, f".{name}.lock"), *(p.format(name) for p in beside)):
+        with suppress(FileNotFoundError):
+            os.unlink(file)
+    print(f"removed release {name} of {directory}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        prune(**json.loads(sys.argv[1]))
+    except OSError as error:
+        sys.exit(f"{error.filename} cannot be removed: {error.strerror}.")
