@@ -13,7 +13,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +83,9 @@ class Operator:
         user: str = "root",
         host: str = "127.0.0.1",
         env: dict[str, str] | None = None,
+        program: Sequence[str] = (PYINFRA,),
     ) -> subprocess.Popen[str]:
-        """Start pyinfra with an inventory of these settings, without a terminal."""
+        """Start pyinfra, or what runs it, with an inventory of these settings; no terminal."""
         self.runs += 1
         inventory = self.directory / f"inventory{self.runs}.py"
         values = self.directory / f"settings{self.runs}.json"
@@ -94,7 +95,7 @@ class Operator:
             INVENTORY.format(name=self.machine.name, settings=str(values), user=user, host=host)
         )
         return subprocess.Popen(
-            [PYINFRA, str(inventory), *arguments],
+            [*program, str(inventory), *arguments],
             cwd=REPOSITORY,
             env={**os.environ, "PYINFRA_PROGRESS": "off", **(env or {})},
             stdin=subprocess.DEVNULL,
