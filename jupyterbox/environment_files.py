@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -59,8 +59,22 @@ def _environment_settings(content: Any) -> dict[str, Any]:
     }
 
 
-def read_lock(path: Path) -> list[str]:
-    """Read the package URLs of an @EXPLICIT file, each with its hash behind #.
+class Lock(NamedTuple):
+    """What a lock names: conda's packages as URL#HASH, and lines of requirements for pip's."""
+
+    conda: list[str]
+    pip: list[str]
+
+
+LOCKED_BY_CONDA = re.compile(r"(https?|file)://(?![^/\s]*@)\S+#(sha256:)?[0-9a-f]{32,64}")
+LOCKED_BY_PIP = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]* ?(==[A-Za-z0-9.!+_-]+|@ https?://(?![^/\s]*@)\S+)"
+    r"( --hash=sha256:[0-9a-f]{64})+"
+)
+
+
+def read_lock(path: Path) -> Lock:
+    """Read an @EXPLICIT file: conda's packages, and behind `# pip`, which conda skips, pip's.
 
     Args:
         path: the file, on this machine.
@@ -72,8 +86,14 @@ def read_lock(path: Path) -> list[str]:
     urls = [line for line in lines if line and not line.startswith(("#", "@"))]
     if "@EXPLICIT" not in lines or not urls:
         raise ValueError("a lock has a line @EXPLICIT and package URLs below it")
-    for url in urls:
-        if not re.fullmatch(r"(https?|file)://(?![^/\s]*@)\S+#(sha256:)?[0-9a-f]{32,64}", url):
-            shown = re.sub(r"//[^/]*@", "//***@", url)
-            raise ValueError(f"a line of a lock is URL#HASH, and this one is not: {shown}")
-    return urls
+    pip = [line.removeprefix("# pip ").strip() for line in lines if line.startswith("# pip ")]
+    _refuse_other("URL#HASH", LOCKED_BY_CONDA, urls)
+    _refuse_other("# pip NAME==VERSION --hash=sha256:HASH", LOCKED_BY_PIP, pip)
+    return Lock(urls, pip)
+
+
+def _refuse_other(form: str, pattern: re.Pattern[str], lines: list[str]) -> None:
+    for line in lines:
+        if not pattern.fullmatch(line):
+            shown = re.sub(r"//[^/]*@", "//***@", line)
+            raise ValueError(f"a line of a lock is {form}, and this one is not: {shown}")

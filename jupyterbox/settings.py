@@ -45,6 +45,10 @@ MINIFORGE = "https://github.com/conda-forge/miniforge/releases/download/26.7.2-0
 """Source of the two installers below and of their `.sha256` files."""
 
 
+CONDA_HOST = "https://conda.anaconda.org"
+"""What stands before the name of a channel, where no mirror does."""
+
+
 class Mirrors(Setting):
     """Every place that the box fetches from; a site with mirrors of its own names them here.
 
@@ -61,7 +65,7 @@ class Mirrors(Setting):
     apt_security: Url | None = None
     python: Url = "https://pypi.org/simple"
     npm: Url = "https://registry.npmjs.org"
-    conda: Url = "https://conda.anaconda.org"
+    conda: Url = CONDA_HOST
     cuda: Url = "https://developer.download.nvidia.com/compute/cuda/repos"
 
 
@@ -189,8 +193,9 @@ class Environment(Setting):
         conda: package specs for conda.
         pip: package specs for the Python index, installed by uv after conda's.
         file: an environment.yml, read on the machine that deploys.
-        lock: an @EXPLICIT file with a hash behind every URL, as `conda list --explicit --sha256`
-            prints it.
+        lock: an @EXPLICIT file with a hash behind every URL, as `jupyterbox lock` writes it and
+            `conda list --explicit --sha256` prints it. URLs of conda's own host are fetched from
+            the box's mirror.
         channels: in place of the box's.
         variables: set in its kernels.
     """
@@ -245,13 +250,30 @@ class Environment(Setting):
         """What the launcher shows."""
         return self.title or self.name
 
-    def explicit(self) -> str | None:
-        """The lock's text, if there is one."""
-        return self.lock.read_text() if self.lock else None
+    def explicit(self, mirror: str = CONDA_HOST) -> str | None:
+        """The lock's packages, as an @EXPLICIT file without remarks; `None` without a lock.
 
-    def locked_urls(self) -> list[str]:
-        """The lock's package URLs; none without a lock."""
-        return [url.partition("#")[0] for url in read_lock(self.lock)] if self.lock else []
+        Args:
+            mirror: where they are fetched from, in place of conda's own host.
+        """
+        if not self.lock:
+            return None
+        pip = [f"# pip {requirement}" for requirement in read_lock(self.lock).pip]
+        return "\n".join(["@EXPLICIT", *self.locked_urls(mirror), *pip, ""])
+
+    @property
+    def uses_python_index(self) -> bool:
+        """Whether anything in it comes from the Python index."""
+        return bool(self.pip or (self.lock and read_lock(self.lock).pip))
+
+    def locked_urls(self, mirror: str = CONDA_HOST) -> list[str]:
+        """The URLs of the lock's conda packages, each with its hash; none without a lock.
+
+        Args:
+            mirror: as above.
+        """
+        urls = read_lock(self.lock).conda if self.lock else []
+        return [re.sub(rf"^{re.escape(CONDA_HOST)}(?=/)", mirror, url) for url in urls]
 
     def release_id(self, channels: list[str]) -> str:
         """The id of the release that these settings build: a hash of what decides its content.

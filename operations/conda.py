@@ -188,7 +188,7 @@ def built(environment: Environment, box: Box) -> Commands:
 
 def build(environment: Environment, box: Box, release: str) -> Iterator[str | PyinfraCommand]:
     """Fill the directory of a release; release.json comes last and says that it is complete."""
-    explicit = environment.explicit()
+    explicit = environment.explicit(box.mirrors.conda)
     lock = f"{layout.CACHE}/{release}.txt" if explicit else None
     if explicit and lock:
         # It has hundreds of lines, too many for a command.

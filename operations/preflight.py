@@ -267,7 +267,9 @@ def hub_urls(box: Box, found: Found) -> dict[str, str]:
     needed = {}
     if found.lacks_hub(box):
         needed[f"{box.mirrors.npm}/configurable-http-proxy"] = "Mirrors.npm"
-    if found.lacks_hub(box) or any(e.pip and found.lacks(e, box) for e in box.environments):
+    if found.lacks_hub(box) or any(
+        e.uses_python_index and found.lacks(e, box) for e in box.environments
+    ):
         needed[f"{box.mirrors.python}/"] = "Mirrors.python"
     return needed
 
@@ -282,7 +284,8 @@ def conda_urls(box: Box, found: Found) -> dict[str, str]:
     for environment in (e for e in box.environments if found.lacks(e, box)):
         if environment.lock:
             # One of them speaks for the rest: they are of one place, and may be hundreds.
-            needed[environment.locked_urls()[0]] = f"the lock of {environment.name}"
+            url = environment.locked_urls(box.mirrors.conda)[0].partition("#")[0]
+            needed[url] = f"the lock of {environment.name}"
             continue
         for channel in environment.channels or box.conda.channels:
             url = channel_url(channel, box.mirrors)

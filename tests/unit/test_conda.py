@@ -209,7 +209,7 @@ def test_a_lock_is_uploaded_and_not_left(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     # More than a command line holds.
     lines = [f"https://example.org/noarch/package-{n}.conda#{n:064x}" for n in range(2_000)]
-    lock.write_text("\n".join(["@EXPLICIT", *lines]))
+    lock.write_text("\n".join(["@EXPLICIT", *lines, ""]))
     environment = Environment(name="x", lock=lock)
     made, put, (_, arguments), removed, _ = built(environment, there())
     path = f"/var/cache/jupyterbox/{environment.release_id(['conda-forge'])}.txt"

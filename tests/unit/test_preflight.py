@@ -502,7 +502,8 @@ def test_a_site_tries_its_mirrors(tmp_path: Path) -> None:
     )
     lock = tmp_path / "lock"
     lock.write_text(
-        f"@EXPLICIT\nhttp://mirror/x.conda#{'0' * 64}\nhttp://mirror/y.conda#{'0' * 64}"
+        f"@EXPLICIT\nhttps://conda.anaconda.org/x.conda#{'0' * 64}\n"
+        f"http://mirror/y.conda#{'0' * 64}"
     )
     locked = Environment(name="locked", lock=lock)
     own = Environment(name="own", conda=["a"], channels=["http://elsewhere/c", "bioconda"])
@@ -513,7 +514,7 @@ def test_a_site_tries_its_mirrors(tmp_path: Path) -> None:
             "http://mirror/conda/conda-forge/noarch/repodata.json",
             "http://mirror/conda/bioconda/noarch/repodata.json",
             "http://elsewhere/c/noarch/repodata.json",
-            "http://mirror/x.conda",
+            "http://mirror/conda/x.conda",
             "https://example.org/Miniforge3.sh",
             "http://mirror/simple/",
             "http://mirror/npm/configurable-http-proxy",

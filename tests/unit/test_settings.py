@@ -383,6 +383,17 @@ def test_a_lock_of_the_hub_has_all_three_files(tmp_path: Path) -> None:
             f"@EXPLICIT\n--prefix=/ #{HASH}\n",
             f"a line of a lock is URL#HASH, and this one is not: --prefix=/ #{HASH}",
         ),
+        (
+            f"@EXPLICIT\nhttps://x/y.conda#{HASH}\n# pip six==1.17.0\n",
+            "a line of a lock is # pip NAME==VERSION --hash=sha256:HASH, and this one is not: "
+            "six==1.17.0",
+        ),
+        (
+            f"@EXPLICIT\nhttps://x/y.conda#{HASH}\n"
+            f"# pip six @ https://me:secret@x/six.whl --hash=sha256:{HASH}\n",
+            "a line of a lock is # pip NAME==VERSION --hash=sha256:HASH, and this one is not: "
+            f"six @ https://***@x/six.whl --hash=sha256:{HASH}",
+        ),
         ("\udcff@EXPLICIT", "it cannot be read: it is not text"),
     ],
 )
@@ -403,10 +414,44 @@ def test_what_conda_prints_is_a_lock(tmp_path: Path, recording: str) -> None:
     path = tmp_path / "lock.txt"
     path.write_text(printed)
 
-    assert Environment(name="x", lock=path, pip=["six"]).explicit() == printed
+    explicit = Environment(name="x", lock=path, pip=["six"]).explicit()
+    assert explicit == printed[printed.index("@EXPLICIT") :]
     assert refusal(Environment, {"name": "x", "lock": path, "conda": ["a"]}) == (
         "Environment: x: say what it holds by conda or by lock, not both."
     )
+
+
+LOCK = f"""\
+# Made on the box of a site with mirrors.
+@EXPLICIT
+https://conda.anaconda.org/conda-forge/linux-64/python.conda#{HASH}
+https://conda.anaconda.organic/c/noarch/six.conda#{HASH}
+# pip rich==15.0.0 --hash=sha256:{HASH}
+# pip mine @ https://example.org/mine.whl --hash=sha256:{HASH}
+"""
+
+
+def test_a_lock_is_fetched_from_the_boxs_own_mirror(tmp_path: Path) -> None:
+    path = tmp_path / "lock.txt"
+    path.write_text(LOCK)
+    environment = Environment(name="x", lock=path)
+    assert environment.explicit() == LOCK.partition("\n")[2]
+    assert environment.explicit("http://mirror:8080/conda") == (
+        f"@EXPLICIT\nhttp://mirror:8080/conda/conda-forge/linux-64/python.conda#{HASH}\n"
+        f"https://conda.anaconda.organic/c/noarch/six.conda#{HASH}\n"
+        f"# pip rich==15.0.0 --hash=sha256:{HASH}\n"
+        f"# pip mine @ https://example.org/mine.whl --hash=sha256:{HASH}\n"
+    )
+    assert environment.uses_python_index
+
+
+def test_a_remark_in_a_lock_is_no_other_release(tmp_path: Path) -> None:
+    one, other, third = (tmp_path / name for name in ("one", "other", "third"))
+    one.write_text(LOCK)
+    other.write_text(LOCK.replace("# Made on", "# And made again on").replace("\n", "\r\n"))
+    third.write_text(LOCK.replace("rich==15.0.0", "rich==15.0.1"))
+    ids = [Environment(name="x", lock=path).release_id(["c"]) for path in (one, other, third)]
+    assert ids[0] == ids[1] != ids[2]
 
 
 ENVIRONMENT_FILE = """\
