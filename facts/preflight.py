@@ -9,6 +9,7 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 from typing_extensions import TypedDict
 
+from facts.turn import TurnState, turn_command, turn_of
 from jupyterbox.layout import WORKSPACE
 from jupyterbox.program import answer, question
 
@@ -41,6 +42,7 @@ class System(TypedDict):
     filesystems: dict[str, Filesystem]
     listeners: list[Listener]
     ours: list[int]
+    turn: TurnState
 
 
 def split_sections(output: list[str]) -> dict[str, list[str]]:
@@ -118,6 +120,7 @@ def parse_system(output: list[str]) -> System:
         "filesystems": parse_filesystems(sections.get("free", [])),
         "listeners": parse_listeners(sections.get("listeners", [])),
         "ours": [int(pid) for pid in sections.get("ours", []) if pid.isdigit() and pid != "0"],
+        "turn": turn_of(sections.get("turn", [])),
     }
 
 
@@ -131,12 +134,12 @@ echo @@free; for path in {paths}; do
   echo "$path $(df -Pk "$there" | awk 'NR == 2 {{ print $4, $6 }}')"; done
 echo @@listeners; ss -Hltnp 2>/dev/null
 echo @@ours; systemctl show -p MainPID --value {units} 2>/dev/null
-:
+echo @@turn
 """
 
 
 class Preflight(FactBase[System]):
-    """The box as a deploy finds it: system, architecture, init, space, ports.
+    """The box as a deploy finds it: system, architecture, init, space, ports, whose turn it is.
 
     ```
     {"os": "debian", "version": "13", "codename": "trixie", "architecture": "amd64",
@@ -148,17 +151,24 @@ class Preflight(FactBase[System]):
     Args:
         paths: where free space is asked for; one that is not there yet counts for its parent.
         units: whose main processes are `ours`.
+        by: who takes the turn if it is free, as for `Turn`, which this asks by the way.
+        seen: what was `held` when the run was planned, if it was.
+        process: the run's own, where it is on the box.
     """
 
     def command(
         self,
         paths: list[str] | None = None,
         units: list[str] | None = None,
+        by: str | None = None,
+        seen: str | None = None,
+        process: int | None = None,
     ) -> str:
-        return PREFLIGHT.format(
+        asked = PREFLIGHT.format(
             paths=" ".join(paths or ["/opt"]),
             units=" ".join(units or []),
         )
+        return asked + turn_command(by, seen, process)
 
     @staticmethod
     def default() -> System:
@@ -172,6 +182,7 @@ class Preflight(FactBase[System]):
             "filesystems": {},
             "listeners": [],
             "ours": [],
+            "turn": turn_of([]),
         }
 
     def process(self, output: list[str]) -> System:

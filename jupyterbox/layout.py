@@ -21,6 +21,9 @@ PAM_SERVICE = "jupyterhub"
 
 CACHE = "/var/cache/jupyterbox"
 
+RUN = "/run/jupyterbox"
+"""What a reboot may forget: whose turn it is to change the box."""
+
 WORKSPACE = ".jupyterbox"
 """For uploads, below the home of the account that logs in: see config.py."""
 

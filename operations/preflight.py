@@ -26,7 +26,7 @@ from facts.preflight import (
 from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
-from operations import gpu_problems, users
+from operations import gpu_problems, turn, users
 from operations.conda import certificates, installer_for, made_by_hand, stage
 from operations.hub import release_id
 from operations.refusing import refuse
@@ -73,7 +73,11 @@ def check(box: Box) -> Commands:
     problems = list(access_problems(access))
     if not problems:
         found = look(box)
-        problems = [*system_problems(box, found), *url_problems(box, found)]
+        # What a run that is at work has not finished yet would pass for a problem.
+        problems = [*turn.objections(found.system["turn"])] or [
+            *system_problems(box, found),
+            *url_problems(box, found),
+        ]
     if problems:
         yield from refuse(problems)
         return
@@ -89,6 +93,7 @@ def look(box: Box) -> Found:
         Preflight,
         paths=[layout.ROOT, box.conda.root, layout.STATE],
         units=[layout.HUB_UNIT, layout.PROXY_UNIT],
+        **turn.question(),
     )
     return Found(
         system,

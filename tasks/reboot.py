@@ -7,8 +7,9 @@ the hub is waited for and used as a user does, as in tasks/verify.py.
 
 from pyinfra import host
 
-from operations import box, hub
+from operations import box, hub, turn
 
+turn.take(name="One run at a time")
 box.rebooted(name="Reboot", force=host.data.get("force") in (True, "yes"))
 hub.healthy(name="Health: does the hub answer through the proxy?", box=host.data.box)
 hub.verified(name="Verify: use the hub as a user does", box=host.data.box)

@@ -5,6 +5,7 @@ has the new module, and nothing holds the GPU, this loads it. Else it says who h
 only a reboot cures: tasks/reboot.py.
 """
 
-from operations import gpu_reload
+from operations import gpu_reload, turn
 
+turn.take(name="One run at a time")
 gpu_reload.reload(name="Reload the driver, if that cures it")

@@ -226,6 +226,7 @@ def test_a_reboot_is_followed_by_what_verify_does(operator: Operator) -> None:
     done = operator.run("--dry", "tasks/reboot.py", box=DEPLOYED, says={})
     assert done.returncode == 0, done.stderr
     assert [operation["name"] for operation in json.loads(done.stdout)["plan"]] == [
+        "One run at a time",
         "Reboot",
         "Health: does the hub answer through the proxy?",
         "Verify: use the hub as a user does",
