@@ -1,4 +1,4 @@
-"""Who is in the way of a reload of NVIDIA's driver."""
+"""What is in the way of a reload of NVIDIA's driver."""
 
 from __future__ import annotations
 
@@ -19,18 +19,34 @@ class Holder(TypedDict):
     unit: str | None
 
 
-class DeviceHolders(FactBase[list[Holder]]):
-    """The processes that have one of /dev/nvidia* open, whose they are, and in which unit.
+class Held(TypedDict):
+    """The processes that hold the driver, and what of the kernel does, a noun each."""
 
-    The driver cannot be reloaded before they have ended. Needs root.
+    processes: list[Holder]
+    kernel: list[str]
+
+
+class DeviceHolders(FactBase[Held]):
+    """Who has one of NVIDIA's devices open, in which unit; and what of the kernel is in the way.
+
+    ```
+    {
+        "processes": [{"pid": 4937, "name": "python", "user": "ada",
+                       "server": "jupyter-ada-singleuser.service",
+                       "unit": "jupyter-ada-singleuser.service"}],
+        "kernel": ["the module gdrdrv", "the console, which is on NVIDIA's frame buffer"],
+    }
+    ```
+
+    The driver cannot be reloaded under any of them. Needs root.
     """
 
     def command(self) -> StringCommand:
         return question("device_holders")
 
     @staticmethod
-    def default() -> list[Holder]:
-        return []
+    def default() -> Held:
+        return {"processes": [], "kernel": []}
 
-    def process(self, output: list[str]) -> list[Holder]:
-        return answer(output, list[Holder])
+    def process(self, output: list[str]) -> Held:
+        return answer(output, Held)

@@ -87,7 +87,7 @@ def install(box: Box) -> None:
         remove_ppa=gpu.remove_ppa,
     )
     gpu_care.guarded(name="Guard module and libraries against being upgraded apart")
-    reload(name="Reload the driver, if another one runs")
+    reload(name="Reload the driver, if another one runs", later=True)
     gpu_care.uvm(name="Load the module for CUDA at boot")
     if gpu.persistence:
         gpu_care.persistence(name="Keep the GPU initialized")

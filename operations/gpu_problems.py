@@ -88,10 +88,13 @@ def replaces(driver: Driver) -> bool:
 
 
 def held() -> Iterator[str]:
-    """Whoever has the GPU would find it gone, or its libraries changed under it."""
-    holding = others(host.get_fact(DeviceHolders))
-    if holding:
-        yield in_use(holding)
+    """Whoever has the GPU would find it gone, or its libraries changed under it.
+
+    What of the kernel itself holds it goes with a reboot, after the deploy.
+    """
+    found = host.get_fact(DeviceHolders)
+    if others(found):
+        yield in_use(found)
 
 
 def mends(driver: Driver, installs: bool) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import operation
+from pyinfra.api.command import StringCommand
 
-from facts.device_holders import DeviceHolders, Holder
+from facts.device_holders import DeviceHolders, Held, Holder
 from facts.gpu import NvidiaDriver
-from jupyterbox.program import Commands
+from jupyterbox.program import Commands, program
 from operations import gpu_care
 from operations.refusing import refuse
 
@@ -19,52 +20,61 @@ SERVICES = [
 
 LOAD = f"modprobe nvidia && {gpu_care.LOAD_UVM}"
 
-RELOAD = """\
-for module in nvidia_uvm nvidia_drm nvidia_modeset nvidia_peermem nvidia; do
-  [ ! -d /sys/module/$module ] || modprobe -r $module || exit 1
-done"""
+UNIT = "jupyterbox-gpu-reload"
+UNDO = f"/run/{UNIT}"
+
+# In a unit of its own it outlives the connection, and is not started twice at a time; should it be
+# killed, systemd puts back what it took, and starts it anew.
+DETACHED = (
+    f"! systemctl is-active -q {UNIT} || {{ echo 'A reload of the driver is under way: see "
+    f"`journalctl -u {UNIT}`.' >&2; exit 1; }}; "
+    f"systemd-run --quiet --wait --pipe --collect --unit={UNIT} "
+    "--description='reload of the GPU driver' -p Restart=on-abnormal -p TimeoutStopSec=15min "
+    f"""-p 'ExecStopPost=-/bin/sh -c "[ ! -e {UNDO} ] || exec /bin/sh {UNDO}"'"""
+)
 
 
 @operation()
-def reload() -> Commands:
+def reload(later: bool = False) -> Commands:
     """Bring module and libraries together without a reboot, where nothing holds the GPU.
 
-    Refuses where something does, and says what.
+    Refuses where something does, and says what. What it stops, it starts again, whatever happens.
+
+    + later: leave it to a reboot where it is the kernel itself that holds the module
     """
     found = host.get_fact(NvidiaDriver)
     if found["kind"] != "reload_cures":
         host.noop(f"no reload is needed, or none would help: {found['cure']}")
         return
-    holding = others(host.get_fact(DeviceHolders))
-    if holding:
-        yield from refuse([in_use(holding)])
+    held = host.get_fact(DeviceHolders)
+    if later and held["kernel"] and not others(held):
+        host.noop(in_use(held))
         return
-    services = " ".join(SERVICES)
-    yield f"systemctl stop {services} 2>/dev/null; :"
-    yield RELOAD
-    yield LOAD
-    # Those of them alone that start at boot: the others were somebody's to start.
-    yield f"systemctl start $(systemctl list-unit-files --state=enabled {services} --no-legend "
-    "| cut -d' ' -f1); :"
+    if others(held) or held["kernel"]:
+        yield from refuse([in_use(held)])
+        return
+    yield StringCommand(DETACHED, program("reload_driver", services=SERVICES, undo=UNDO))
     found = host.get_fact(NvidiaDriver)
     if found["state"] != "healthy":
         yield from refuse([p["problem"] for p in found["problems"]])
 
 
-def others(holders: list[Holder]) -> list[Holder]:
-    """Those that are not stopped with a reload."""
-    return [holder for holder in holders if holder["unit"] not in SERVICES]
+def others(held: Held) -> list[Holder]:
+    """Those processes that are not stopped with a reload."""
+    return [holder for holder in held["processes"] if holder["unit"] not in SERVICES]
 
 
-def in_use(holders: list[Holder]) -> str:
+def in_use(held: Held) -> str:
     """What is in the way of a reload, and what to do."""
+    processes = others(held)
     shown = [
         f"process {holder['pid']} ({holder['name']}) of {holder['user'] or 'nobody known'}"
         + (f" in {holder['server']}" if holder["server"] else "")
-        for holder in holders[:5]
+        for holder in processes[:5]
     ]
-    more = f", and {len(holders) - len(shown)} more" if holders[5:] else ""
-    return (
-        f"the GPU is held by {', '.join(shown)}{more}: stop that, or plan a reboot "
-        "(tasks/reboot.py)."
-    )
+    if processes[5:]:
+        shown.append(f"{len(processes) - 5} more")
+    *before, last = [*shown, *held["kernel"]]
+    names = f"{', '.join(before)} and {last}" if before else last
+    cure = "plan a reboot" if held["kernel"] else "stop that, or plan a reboot"
+    return f"the GPU is held by {names}: {cure} (tasks/reboot.py)."

@@ -142,6 +142,8 @@ def show(command: Any) -> Shown:
         name, python = SOURCES[words[at + 2]], words[at - 1]
         called = name if python == PYTHON else f"{python} {name}"
         optional = "if there is a python3: " if at > 1 else ""
+        if "systemd-run" in words:
+            optional = "detached: "
         rest = [" ".join(words[at + 4 :])] if words[at + 4 :] else []
         return (f"{optional}{called}", json.loads(words[at + 3]), *rest)
     if command.connector_arguments:

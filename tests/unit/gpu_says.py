@@ -122,9 +122,9 @@ def setup(
     return {SETUP: text(sections)}
 
 
-def holders(*found: dict[str, Any]) -> dict[Any, Any]:
-    """Who has the GPU open."""
-    return programs(device_holders=list(found))
+def holders(*found: dict[str, Any], kernel: Iterable[str] = ()) -> dict[Any, Any]:
+    """Who has the GPU open, and what of the kernel holds it."""
+    return programs(device_holders={"processes": list(found), "kernel": list(kernel)})
 
 
 def works(

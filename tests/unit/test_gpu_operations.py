@@ -900,6 +900,8 @@ def test_a_mismatch_is_no_reason_where_a_reload_is_free_to_cure_it() -> None:
     assert problems(Gpu(), works(loaded="580.173.02"), setup(), NOBODY) == []
     [held] = problems(Gpu(), works(loaded="580.173.02"), setup(), holders(ADA))
     assert held.startswith("the GPU is held by process 4937 (python) of ada")
+    # The deploy leaves it to a reboot.
+    assert problems(Gpu(), works(loaded="580.173.02"), setup(), holders(kernel=["gdrdrv"])) == []
 
 
 def test_another_branch_waits_for_whoever_computes() -> None:
