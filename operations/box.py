@@ -79,12 +79,19 @@ def wait_for_boot(state: State, host: Host, before: str) -> bool:
 
     A container has the uptime of its host, which is what pyinfra's own `server.reboot` looks at.
     """
-    deadline = time.monotonic() + REBOOT_TIMEOUT
+    deadline, now = time.monotonic() + REBOOT_TIMEOUT, None
     while time.monotonic() < deadline:
-        if boot_id(host) not in (None, before):
+        now = boot_id(host)
+        if now not in (None, before):
             return True
         time.sleep(1)
-    host.log_styled(f"It did not come back within {REBOOT_TIMEOUT} s.", fg="red")
+    did = (
+        "It did not come back"
+        if now is None
+        else "It was told to reboot, and runs as before: `systemctl list-jobs` and "
+        "`systemd-inhibit --list` say what it waits for; it did not reboot"
+    )
+    host.log_styled(f"{did} within {REBOOT_TIMEOUT} s.", fg="red")
     return False
 
 

@@ -152,5 +152,8 @@ def last(said):
 
 
 if __name__ == "__main__":
-    # Nobody may be left to read it.
-    sys.exit("\n".join(reload(**json.loads(sys.argv[1]))) or 0)
+    problems = reload(**json.loads(sys.argv[1]))
+    for problem in problems:
+        # Nobody else may be left to read it.
+        ran(["logger", problem])
+    sys.exit("\n".join(problems) or 0)

@@ -148,10 +148,35 @@ def test_a_box_that_cannot_be_connected_to_has_no_boot() -> None:
     assert boot_id(cast(Host, machine)) is None
 
 
-def test_a_box_that_does_not_come_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def passing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let time pass as often as somebody waits."""
     now = [0.0]
     monkeypatch.setattr("time.sleep", lambda seconds: now.append(now[-1] + 100))
     monkeypatch.setattr("time.monotonic", lambda: now[-1])
-    machine = Machine(*["one"] * 20)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "It did not come back within 900 s."),
+        (
+            "one\n",
+            "It was told to reboot, and runs as before: `systemctl list-jobs` and `systemd-inhibit "
+            "--list` say what it waits for; it did not reboot within 900 s.",
+        ),
+    ],
+)
+def test_a_box_that_does_not_come_back_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, answer: str | None, said: str
+) -> None:
+    passing(monkeypatch)
+    machine = Machine(*[answer] * 20)
     assert not wait_for_boot(cast(State, None), cast(Host, machine), "one")
-    assert machine.said == ["It did not come back within 900 s."]
+    assert machine.said == [said]
+
+
+def test_a_run_whose_box_does_not_come_back_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    passing(monkeypatch)
+    monkeypatch.setattr(box_operations, "boot_id", lambda host: None)
+    with pytest.raises(PyinfraError, match="No hosts remaining"):
+        run(rebooted, says=says(), planning=False)
