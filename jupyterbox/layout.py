@@ -14,6 +14,11 @@ STATE = "/var/lib/jupyterhub"
 PROXY_ENVIRONMENT = f"{STATE}/proxy.env"
 COOKIE_SECRET = f"{STATE}/cookie_secret"
 DATABASE = f"{STATE}/jupyterhub.sqlite"
+JOURNAL = f"{STATE}/journal"
+"""What this project has made on the box: see operations/journal.py."""
+
+PROFILE = "/etc/profile.d/conda.sh"
+"""A link: it gives login shells the conda command."""
 
 HUB_UNIT = "jupyterhub.service"
 PROXY_UNIT = "jupyterhub-proxy.service"

@@ -21,10 +21,12 @@ from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Environment, Installer
 from operations import packages
+from operations.journal import noting
 
 ANACONDA_APT = "https://repo.anaconda.com/pkgs/misc/debrepo/conda"
 ANACONDA_KEY = "https://repo.anaconda.com/pkgs/misc/gpgkeys/anaconda.asc"
 ANACONDA_KEYRING = "/etc/apt/keyrings/conda.asc"
+ANACONDA_SOURCES = "/etc/apt/sources.list.d/conda.sources"
 ANACONDA_FINGERPRINT = "34161F5BF5EB1D4BFBBB8F0A8AEB4F8B29D82806"
 """Source: conda's installation page, confirmed in conda issue 14826."""
 
@@ -45,7 +47,7 @@ def install(box: Box) -> None:
     )
     files.link(
         name="Give login shells the conda command",
-        path="/etc/profile.d/conda.sh",
+        path=layout.PROFILE,
         target=f"{conda.root}/etc/profile.d/conda.sh",
     )
 
@@ -74,6 +76,7 @@ def vendor_key() -> Commands:
         return
     shown = f"gpg --show-keys --with-colons {ANACONDA_KEYRING}.new"
     is_theirs = f"{shown} | grep -q '^fpr:.*:{ANACONDA_FINGERPRINT}:'"
+    yield noting("file", ANACONDA_KEYRING, ANACONDA_SOURCES)
     yield "mkdir -p /etc/apt/keyrings"
     yield f"curl -fsSL {ANACONDA_KEY} -o {ANACONDA_KEYRING}.new"
     yield (
@@ -113,6 +116,8 @@ def installed(box: Box) -> Commands:
     installer = installer_for(box.conda, system["architecture"])
     marker = f"{root}/.jupyterbox-installing"
     yield stage(installer, box)
+    # What was in there before would go with conda when that is removed.
+    yield noting("conda", root, unless=f'[ "$(ls -A -I lost+found {root} 2>/dev/null)" ]')
     # Users read all of it, whatever umask root has here.
     yield f"umask 022 && mkdir -p {root} && touch {marker} && chmod 600 {marker}"
     # -u: the directory is there, and an interrupted run may have left half a conda in it. Its

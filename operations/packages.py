@@ -15,6 +15,7 @@ from facts.packages import MissingPackages, Site, SiteState, StaleAuthorities
 from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import REPOSITORY, Box, Mirrors
+from operations.journal import noting
 
 AUTHORITIES = "/usr/local/share/ca-certificates"
 MIRROR = "/etc/apt/sources.list.d/jupyterbox-mirror.sources"
@@ -65,6 +66,7 @@ def installed(packages: list[str]) -> Commands:
     if not missing:
         host.noop("the base packages are installed")
         return
+    yield noting("package", *names)
     yield READY
     yield from apt.packages._inner(
         packages=missing,

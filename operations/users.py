@@ -12,6 +12,7 @@ from pyinfra.api.exceptions import OperationError
 from facts.users import Account, Accounts, AccountState
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Group, User
+from operations.journal import noting
 
 
 @deploy("Users")
@@ -36,6 +37,7 @@ def accounts(users: list[User], groups: list[Group]) -> Commands:
         name for name, gid in state["groups"].items() if gid is not None
     }
     commands = [
+        *noted(users, groups, state),
         *(make_group(group) for group in groups if state["groups"].get(group.name) is None),
         *(c for user in users for c in account_commands(user, state["users"].get(user.name), made)),
     ]
@@ -62,6 +64,17 @@ def other_ids(users: list[User], groups: list[Group], state: AccountState) -> li
         if gid is not None and group.gid not in (None, gid):
             found.append(f"group {group.name} has gid {gid}, not {group.gid}.")
     return found
+
+
+def noted(users: list[User], groups: list[Group], state: AccountState) -> Iterator[StringCommand]:
+    """Note which accounts and groups are made here: they stay, and the operator can tell them."""
+    new = {
+        "group": [g.name for g in groups if state["groups"].get(g.name) is None],
+        "account": [u.name for u in users if not state["users"].get(u.name)],
+    }
+    for kind, names in new.items():
+        if names:
+            yield noting(kind, *names)
 
 
 def make_group(group: Group) -> StringCommand:

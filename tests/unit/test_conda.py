@@ -16,11 +16,13 @@ from jupyterbox.certificates import read_certificates
 from jupyterbox.checks import SettingsError
 from jupyterbox.settings import MINIFORGE_INSTALLERS, Box, Conda, Environment, Mirrors
 from operations import conda
+from operations.journal import noting
 from tests.unit.box import ANACONDA3_ID, CONDA, DEPLOYED, INSTALLER, PYTHON3, PYTHON3_ID, state
-from tests.unit.engine import Shown, deployed, fact, first_line, plan, programs, recorded, run
+from tests.unit.engine import Shown, deployed, fact, first_line, plan, programs, recorded, run, show
 
 STAGED = f"/var/cache/jupyterbox/{INSTALLER.sha256}.sh"
 MARKER = "/opt/conda/.jupyterbox-installing"
+NOT_EMPTY = '[ "$(ls -A -I lost+found /opt/conda 2>/dev/null)" ]'
 
 
 def says(conda_state: Any = None, system: str = "trixie") -> dict[Any, Any]:
@@ -72,6 +74,7 @@ def test_a_bare_box_has_no_conda(said: dict[Any, Any]) -> None:
 def test_conda_is_installed_by_its_checked_installer() -> None:
     assert run(conda.installed, box=DEPLOYED, says=says()) == [
         ("fetch", {"url": INSTALLER.url, "sha256": INSTALLER.sha256, "path": STAGED, "ca": ""}),
+        show(noting("conda", "/opt/conda", unless=NOT_EMPTY)),
         f"umask 022 && mkdir -p /opt/conda && touch {MARKER} && chmod 600 {MARKER}",
         "umask 022; echo 'installing conda'; "
         f"flock {MARKER} bash {STAGED} -b -u -p /opt/conda > /dev/null",
@@ -268,6 +271,7 @@ def test_the_vendors_repository_is_trusted_for_its_own_packages_alone() -> None:
     ]
     assert done["Conda | Install what fetches and reads a key"][-1].endswith(" gpg")
     assert done["Conda | Fetch the vendor's key and check its fingerprint"] == [
+        show(noting("file", KEYRING, "/etc/apt/sources.list.d/conda.sources")),
         "mkdir -p /etc/apt/keyrings",
         f"curl -fsSL {KEY} -o {KEYRING}.new",
         f"gpg --show-keys --with-colons {KEYRING}.new | grep -q '^fpr:.*:{FINGERPRINT}:' || "

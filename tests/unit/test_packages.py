@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from facts.packages import AptRepositories, MissingPackages, Site, StaleAuthorities
 from jupyterbox.settings import BASE_PACKAGES, Box, Mirrors
 from operations import packages
-from tests.unit.engine import Shown, deployed, fact, recorded, run
+from operations.journal import noting
+from tests.unit.engine import Shown, deployed, fact, recorded, run, show
 
 RELEASES = {
     "bookworm": ("debian", "/etc/apt/sources.list.d/debian.sources"),
@@ -162,6 +163,7 @@ def test_a_box_that_says_nothing_has_no_stale_authorities() -> None:
 
 def test_missing_packages_are_installed_together() -> None:
     assert run(packages.installed, ["curl", "git", "acl"], says={"dpkg-query": "git\nacl"}) == [
+        show(noting("package", "git", "acl")),
         "for try in $(seq 30); do DEBIAN_FRONTEND=noninteractive dpkg --configure -a "
         "&& apt-get -qq update && exit 0; sleep 10; done; exit 1",
         "DEBIAN_FRONTEND=noninteractive apt-get -y "

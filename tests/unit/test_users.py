@@ -11,7 +11,8 @@ from pyinfra.api.exceptions import OperationError
 from facts.users import Accounts
 from jupyterbox.settings import Box, Group, User
 from operations import users
-from tests.unit.engine import Shown, deployed, fact, first_line, plan, programs, recorded, run
+from operations.journal import noting
+from tests.unit.engine import Shown, deployed, fact, first_line, plan, programs, recorded, run, show
 
 ADA = {
     "uid": 1000,
@@ -67,6 +68,7 @@ def test_a_new_account_has_everything_at_once() -> None:
         password_hash=SecretStr("$6$a$b"),
     )
     assert accounts([ada]) == [
+        show(noting("account", "ada")),
         "useradd --create-home --key HOME_MODE=0700 --uid 1234 --shell /bin/zsh "
         "--groups lab,docker ada",
         ("chpasswd --encrypted", {"_stdin": "ada:$6$a$b"}),
@@ -75,7 +77,8 @@ def test_a_new_account_has_everything_at_once() -> None:
 
 def test_a_new_account_has_bash_and_no_password_by_default() -> None:
     assert accounts([User(name="ada")]) == [
-        "useradd --create-home --key HOME_MODE=0700 --shell /bin/bash ada"
+        show(noting("account", "ada")),
+        "useradd --create-home --key HOME_MODE=0700 --shell /bin/bash ada",
     ]
 
 
@@ -91,6 +94,8 @@ def test_groups_are_made_before_the_accounts_that_are_in_them() -> None:
     assert accounts(
         [User(name="ada", groups=["lab"])], [Group(name="lab", gid=300), Group(name="x")]
     ) == [
+        show(noting("group", "lab", "x")),
+        show(noting("account", "ada")),
         "groupadd --gid 300 lab",
         "groupadd x",
         "useradd --create-home --key HOME_MODE=0700 --shell /bin/bash --groups lab ada",
@@ -127,6 +132,8 @@ def test_an_account_gets_another_shell_only_when_one_is_declared() -> None:
 def test_an_account_that_has_the_name_of_a_group_gets_it_for_its_own() -> None:
     # useradd would refuse to make another.
     assert accounts([User(name="ada")], [Group(name="ada")]) == [
+        show(noting("group", "ada")),
+        show(noting("account", "ada")),
         "groupadd ada",
         "useradd --create-home --key HOME_MODE=0700 --gid ada --shell /bin/bash ada",
     ]
