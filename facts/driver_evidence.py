@@ -11,12 +11,17 @@ from typing_extensions import TypedDict
 from facts.preflight import parse_os_release, parse_pairs
 from jupyterbox.driver_states import (
     Evidence,
+    HalfWay,
     Kernel,
     Package,
     PciFunction,
     Repository,
+    SigningKey,
+    Unfinished,
     boots_well,
+    breaks_at_boot,
     gpus,
+    swapped,
 )
 from jupyterbox.nvidia import Flavour
 
@@ -25,18 +30,33 @@ Sections = dict[str, list[str]]
 
 VERSION = re.compile(r"[0-9]{3}\.[0-9]+(?:\.[0-9]+)?")
 PCI = re.compile(r"(\S+) 0x(03|06)[0-9a-f]* 0x([0-9a-f]{4}) config=(\S*) driver=(\S*)")
+SERIAL = re.compile(r"(?:[0-9a-f]{2}:)+[0-9a-f]{2}")
 LIBRARY = re.compile(r".*lib(nvidia-ml|cuda)\.so\.([0-9.]+)")
 PREBUILT = re.compile(r"linux-(?:modules|objects|signatures)-nvidia-.*")
 # Those that bring a new kernel, as linux-image-generic does; no kernel itself.
 KERNELS = re.compile(r"linux-image-(?!unsigned-)[a-z].*")
+
+SIGNER = "Canonical"
+"""What the name of a module's signer starts with whom Secure Boot trusts without further ado."""
+
+
+LICENSES: dict[str, Flavour] = {"NVIDIA": "proprietary", "Dual MIT/GPL": "open"}
+NOT_ENROLLED = ("is not enrolled", "in the enrollment request", "No such file")
+HALF_WAY: dict[str, HalfWay] = {
+    "H": "half-installed",
+    "U": "unpacked",
+    "F": "half-configured",
+    "W": "triggers-awaited",
+}
+"""dpkg's states between installed and gone, by the letters that it lists them with."""
 
 
 class Flags(TypedDict):
     """What else there is to say of a driver.
 
     `source` is where its packages are from; `next_boot_broken` says that the newest kernel has no
-    module that fits the libraries, `reload_pending` that the module on disk is not the one that
-    runs; `held` is that neither `apt upgrade` nor unattended-upgrades can split what belongs
+    module that fits, `reload_pending` that the module on disk is not the one that runs, in version
+    or flavour; `held` is that neither `apt upgrade` nor unattended-upgrades can split what belongs
     together, `unguarded` that the latter is on and can. `persistence` is `None` where only the
     driver itself could tell: see `Gpus`. `uvm_missing` is what CUDA fails with in a notebook.
     """
@@ -59,19 +79,24 @@ def evidence_of(sections: Sections) -> Evidence:
         for key, _, value in (line.partition(":") for line in sections.get("module", []))
     }
     kernels = _kernels(sections)
+    secure_boot = _secure_boot(sections.get("secureboot", []))
     return {
         "devices": [found for line in sections.get("pci", []) if (found := _device(line))],
         "loaded": _loaded(sections),
         "on_disk": next((found["module"] for found in kernels if found["running"]), None),
         "userspace": _userspace(sections.get("libraries", [])),
-        "flavour": _flavour(sections.get("nvrm", []), module.get("license", "")),
+        "flavour": _flavour(sections.get("nvrm", [])) or LICENSES.get(module.get("license", "")),
+        "flavour_on_disk": LICENSES.get(module.get("license", "")),
         "kernels": kernels,
         "file": module.get("filename") or None,
         "signer": module.get("signer") or None,
-        "secure_boot": _secure_boot(sections.get("secureboot", [])),
+        "secure_boot": secure_boot,
+        "trusted": _trusted(module, sections.get("enrolled", [])) if secure_boot else None,
+        "dkms_key": _dkms_key(sections.get("dkmskey", []), secure_boot),
         "headers": bool(sections.get("headers")),
         "dkms": _has_dkms(name for _, name, _ in _installed(sections)),
         "packages": _packages(sections),
+        "unfinished": list(_unfinished(sections)),
         "repositories": _repositories(sections.get("repositories", [])),
     }
 
@@ -135,13 +160,12 @@ def _userspace(libraries: Iterable[str]) -> str | None:
     return driver_version(version for _, version in ordered)
 
 
-def _flavour(nvrm: list[str], license_on_disk: str) -> Flavour | None:
-    """The flavour of the module that runs; else of the one on disk, by its license."""
+def _flavour(nvrm: list[str]) -> Flavour | None:
+    """The flavour of the module that runs."""
     said = "\n".join(nvrm)
     if "Kernel Module" in said:
         return "open" if "Open Kernel Module" in said else "proprietary"
-    by_license: dict[str, Flavour] = {"NVIDIA": "proprietary", "Dual MIT/GPL": "open"}
-    return by_license.get(license_on_disk)
+    return None
 
 
 def _secure_boot(lines: list[str]) -> bool | None:
@@ -150,12 +174,44 @@ def _secure_boot(lines: list[str]) -> bool | None:
     return next((said[line.strip()] for line in lines if line.strip() in said), None)
 
 
+def _trusted(module: dict[str, str], enrolled: list[str]) -> bool | None:
+    """Whether the kernel takes a module under Secure Boot, by what mokutil lists."""
+    signer = module.get("signer")
+    if not module or signer == "":
+        # A modinfo that cannot read signatures names nobody.
+        return None
+    if signer is None or signer.startswith(SIGNER):
+        return signer is not None
+    serials = SERIAL.findall("\n".join(enrolled).lower())
+    return module.get("sig_key", "").lower() in serials if enrolled else None
+
+
+def _dkms_key(lines: list[str], secure_boot: bool | None) -> SigningKey:
+    """The key that DKMS signs with; one that is not there yet is not enrolled."""
+    certificate, said = "".join(lines[:1]).strip(), "\n".join(lines[1:])
+    enrolled = None
+    if secure_boot and "is already enrolled" in said:
+        enrolled = True
+    elif secure_boot and any(no in said for no in NOT_ENROLLED):
+        enrolled = False
+    return {"certificate": certificate, "enrolled": enrolled}
+
+
 def _installed(sections: Sections) -> Iterator[tuple[str, str, str]]:
     """The packages that are installed: dpkg's abbreviation for their state, name, version."""
     for line in sections.get("packages", []):
         fields = line.split()
         if len(fields) >= 3 and fields[0] in ("ii", "hi"):
             yield fields[0], fields[1].partition(":")[0], fields[2]
+
+
+def _unfinished(sections: Sections) -> Iterator[Unfinished]:
+    """The packages of driver and kernels that dpkg has left half way."""
+    for line in sections.get("packages", []):
+        fields = line.split()
+        state = HALF_WAY.get(fields[0][1:2]) if len(fields) >= 3 else None
+        if state and fields[1] != "unattended-upgrades":
+            yield {"name": fields[1].partition(":")[0], "version": fields[2], "state": state}
 
 
 def _packages(sections: Sections) -> list[Package]:
@@ -200,8 +256,10 @@ def flags_of(sections: Sections, evidence: Evidence) -> Flags:
         "flavour": evidence["flavour"],
         "source": _source(sections, evidence),
         # Libraries may be left on a box without a GPU, and nobody misses a module there.
-        "next_boot_broken": None if fits is None or not gpus(evidence) else not fits,
-        "reload_pending": bool(loaded and on_disk and loaded != on_disk),
+        "next_boot_broken": None
+        if fits is None or not gpus(evidence)
+        else not fits or breaks_at_boot(evidence),
+        "reload_pending": bool(loaded and on_disk and loaded != on_disk) or swapped(evidence),
         "reboot_required": bool(sections.get("reboot")),
         "held": bool(packages) and all(package["held"] for package in packages),
         "unguarded": _unguarded(sections, packages),

@@ -24,6 +24,7 @@ from jupyterbox.driver_states import (
     Evidence,
     PciFunction,
     State,
+    breaks_at_boot,
     drives_some,
     gpus,
     kernel,
@@ -69,13 +70,15 @@ class NvidiaDriver(FactBase[Driver]):
             "devices": [{"address": "0000:07:00.0", "id": "10de:2504", "kind": "gpu",
                          "driver": "nvidia", "answers": True}],
             "loaded": "580.173.02", "on_disk": None, "userspace": "580.178.04",
-            "flavour": "open",
+            "flavour": "open", "flavour_on_disk": None,
             "kernels": [
                 {"release": "6.8.0-136-generic", "running": True, "next": False, "module": None},
                 {"release": "6.8.0-151-generic", "running": False, "next": True,
                  "module": "580.178.04"},
             ],
-            "file": None, "signer": None, "secure_boot": False, "headers": False, "dkms": False,
+            "file": None, "signer": None, "secure_boot": False, "trusted": None,
+            "dkms_key": {"certificate": "/var/lib/shim-signed/mok/MOK.der", "enrolled": None},
+            "headers": False, "dkms": False, "unfinished": [],
             "packages": [{"name": "nvidia-utils-580-server", "held": False,
                           "version": "580.178.04-0ubuntu0.24.04.1"}, …],
             "repositories": [],
@@ -116,6 +119,7 @@ def _driver(sections: Sections) -> Driver:
     if found.state not in ("no_hardware", "passthrough"):
         if found.state not in ("no_driver", "module_missing") and found.kind != "neither_cures":
             problems += _boot_problems(evidence, flags)
+        problems += _unfinished_problems(evidence)
         problems += _guard_problems(evidence, flags)
         problems += _other_problems(evidence, flags)
     return {
@@ -131,13 +135,34 @@ def _driver(sections: Sections) -> Driver:
 def _boot_problems(evidence: Evidence, flags: Flags) -> Iterator[Problem]:
     """Whether the next boot breaks what works now, or will once it is mended."""
     following = kernel(evidence, "next")
-    if flags["next_boot_broken"] and following:
+    if breaks_at_boot(evidence):
+        flavour = evidence["flavour_on_disk"]
+        yield {
+            "problem": f"The next boot breaks the driver: the {flavour} module is on disk, which "
+            "drives none of its GPUs.",
+            "cure": f"Install the {evidence['flavour']} flavour again before the box reboots.",
+        }
+    elif flags["next_boot_broken"] and following:
         module = f"module {following['module']}" if following["module"] else "no module"
         release, userspace = following["release"], evidence["userspace"]
         yield {
             "problem": f"The next boot breaks the driver: kernel {release} has {module}, and the "
             f"libraries are {userspace}.",
             "cure": f"Install module {userspace} for kernel {release} before the box reboots.",
+        }
+
+
+def _unfinished_problems(evidence: Evidence) -> Iterator[Problem]:
+    """What dpkg has left half way."""
+    found = evidence["unfinished"]
+    if found:
+        named = ", ".join(f"{package['name']} ({package['state']})" for package in found[:4])
+        more = " ..." if found[4:] else ""
+        yield {
+            "problem": f"dpkg has not finished with {named}{more}: apt installs nothing more that "
+            "depends on it.",
+            "cure": "`dpkg --configure -a`; where that fails, it says why, and `apt-get remove` "
+            "takes off what cannot be installed.",
         }
 
 
@@ -392,8 +417,12 @@ class _CondaCuda(TypedDict):
 
 
 class CondaCudaAnswer(TypedDict):
-    """The environments by name; the version of the driver's libraries, and its highest CUDA."""
+    """The environments by name; the version of the driver's libraries, and its highest CUDA.
 
+    `gpus` is how many NVIDIA GPUs the box has for them.
+    """
+
+    gpus: int
     driver: str | None
     cuda: str | None
     environments: dict[str, CudaEnvironment]
@@ -405,7 +434,7 @@ class CondaCuda(FactBase[CondaCudaAnswer]):
 
     ```
     {
-        "driver": "535.261.03", "cuda": "12.2",
+        "gpus": 1, "driver": "535.261.03", "cuda": "12.2",
         "environments": {
             "torch": {
                 "prefix": "/opt/conda/envs/torch", "path": "/opt/conda/releases/torch/5d0c…",
@@ -430,7 +459,7 @@ class CondaCuda(FactBase[CondaCudaAnswer]):
 
     @staticmethod
     def default() -> CondaCudaAnswer:
-        return {"driver": None, "cuda": None, "environments": {}, "problems": []}
+        return {"gpus": 0, "driver": None, "cuda": None, "environments": {}, "problems": []}
 
     def process(self, output: list[str]) -> CondaCudaAnswer:
         found = answer(output, _CondaCuda)
@@ -440,6 +469,7 @@ class CondaCuda(FactBase[CondaCudaAnswer]):
         driver = driver_version([found["userspace"] or ""])
         highest = highest_cuda(driver) if driver else None
         return {
+            "gpus": len(found["gpus"]),
             "driver": driver,
             "cuda": dotted(highest) if highest else None,
             "environments": environments,

@@ -26,6 +26,7 @@ FACTS = {
     "system": "facts.box.System",
     "driver": "facts.gpu.NvidiaDriver",
     "gpus": "facts.gpu.Gpus",
+    "cuda": "facts.gpu.CondaCuda",
     "hub": "facts.hub.Hub",
     "activity": "facts.hub.HubActivity",
     "conda": "facts.conda.Conda",
@@ -39,6 +40,7 @@ ROOT = {
     "facts.conda.Conda": "root",
     "facts.conda.CondaEnvs": "root",
     "facts.conda.UserCondaEnvs": "root",
+    "facts.gpu.CondaCuda": "root",
     "facts.jupyter.Kernelspecs": "conda_root",
 }
 """What a fact calls conda's root, if it takes one."""

@@ -27,14 +27,13 @@ State = Literal[
     "healthy",
 ]
 
+HalfWay = Literal["half-installed", "unpacked", "half-configured", "triggers-awaited"]
+
 PASSTHROUGH = {"vfio-pci", "pci-stub", "nvgrace-gpu-vfio-pci", "pciback"}
 """Drivers that keep a device for virtual machines."""
 
 FOREIGN = {"nouveau": "nouveau", "nova_core": "nova_core", "NovaCore": "nova_core"}
 """Drivers that are not NVIDIA's, and the modules that they are in."""
-
-SIGNER = "Canonical"
-"""What the name of a module's signer starts with whom Secure Boot trusts without further ado."""
 
 
 class PciFunction(TypedDict):
@@ -70,6 +69,24 @@ class Package(TypedDict):
     held: bool
 
 
+class Unfinished(TypedDict):
+    """A package that dpkg has begun to install or to remove, and how far that went."""
+
+    name: str
+    version: str
+    state: HalfWay
+
+
+class SigningKey(TypedDict):
+    """The certificate of the key that DKMS signs modules with, and whether Secure Boot trusts it.
+
+    `enrolled` is `None` where Secure Boot is off, or nobody can tell.
+    """
+
+    certificate: str
+    enrolled: bool | None
+
+
 class Repository(TypedDict):
     """A file of apt's that names NVIDIA's CUDA repository, or the PPA graphics-drivers."""
 
@@ -81,8 +98,11 @@ class Evidence(TypedDict):
     """What is there, as files tell it.
 
     `loaded` is the version of the module that runs, `on_disk` that of the one that would be loaded
-    into the running kernel, `userspace` that of the libraries; `file` and `signer` are the module's
-    on disk; `headers` says whether DKMS could build one, `dkms` whether it is installed.
+    into the running kernel, `userspace` that of the libraries. `flavour` is that of the module that
+    runs, or else of the one on disk, which is `flavour_on_disk`. `file` and `signer` are the
+    module's on disk; `trusted` says whether Secure Boot lets the kernel load that, `None` where it
+    is off, or nobody can tell. `headers` says whether DKMS could build one, `dkms` whether it is
+    installed. `packages` are the installed ones, `unfinished` those that are neither that nor gone.
     """
 
     devices: list[PciFunction]
@@ -90,13 +110,17 @@ class Evidence(TypedDict):
     on_disk: str | None
     userspace: str | None
     flavour: Flavour | None
+    flavour_on_disk: Flavour | None
     kernels: list[Kernel]
     file: str | None
     signer: str | None
     secure_boot: bool | None
+    trusted: bool | None
+    dkms_key: SigningKey
     headers: bool
     dkms: bool
     packages: list[Package]
+    unfinished: list[Unfinished]
     repositories: list[Repository]
 
 
@@ -174,6 +198,7 @@ def told(evidence: Evidence) -> dict[str, str]:
         "flavour": str(evidence["flavour"]),
         "other": other,
         "signer": evidence["signer"] or "nobody",
+        "certificate": evidence["dkms_key"]["certificate"],
         "kernel": running["release"] if running else "",
         "next": following["release"] if following else "",
     }
@@ -238,10 +263,26 @@ def drives_some(evidence: Evidence) -> bool:
     )
 
 
-def _refused(evidence: Evidence) -> bool:
-    """Whether Secure Boot refuses the module on disk, unless somebody has enrolled its key."""
-    accepted = (evidence["signer"] or "").startswith(SIGNER)
-    return _not_loaded(evidence) and evidence["secure_boot"] is True and not accepted
+def swapped(evidence: Evidence) -> bool:
+    """Whether the other flavour of the module that runs, in its version, is on disk."""
+    runs, waits = evidence["flavour"], evidence["flavour_on_disk"]
+    same = evidence["loaded"] is not None and evidence["loaded"] == evidence["on_disk"]
+    return same and runs is not None and waits not in (None, runs)
+
+
+def breaks_at_boot(evidence: Evidence) -> bool:
+    """Whether the flavour that the next boot would load drives none of the GPUs."""
+    return swapped(evidence) and _all_misfit(from_disk(evidence))
+
+
+def from_disk(evidence: Evidence) -> Evidence:
+    """As it would be with the module on disk."""
+    return {**evidence, "flavour": evidence["flavour_on_disk"]}
+
+
+def _none_driven(evidence: Evidence) -> bool:
+    """Whether the module that runs drives no GPU, and is of the wrong flavour for one."""
+    return not drives_some(evidence) and any(misfit(evidence, gpu) for gpu in gpus(evidence))
 
 
 def _differ(evidence: Evidence) -> bool:
@@ -250,6 +291,7 @@ def _differ(evidence: Evidence) -> bool:
 
 NEW_PROGRAMS = "Module {loaded} is loaded and the libraries are {userspace}: new programs fail."
 NO_MODULE = "Driver {userspace} has no module for kernel {kernel}"
+RELOAD = "Reload the module once nothing holds it, or reboot."
 NOT_SEEN = "NVIDIA's driver is not installed: no kernel sees {gpus}"
 
 RULES = (
@@ -333,9 +375,10 @@ RULES = (
     Rule(
         "not_loaded",
         "secure_boot",
-        _refused,
+        lambda e: _not_loaded(e) and e["trusted"] is False,
         "Module {on_disk} is not loaded: Secure Boot refuses what {signer} has signed.",
-        "Install the distribution's own modules, or enroll the key that DKMS signs with.",
+        "Have Secure Boot trust DKMS's key: `mokutil --import {certificate}`, a reboot, and a yes "
+        "at the console; Ubuntu's own modules need none.",
     ),
     Rule(
         "not_loaded",
@@ -356,7 +399,7 @@ RULES = (
         "reload_cures",
         lambda e: _differ(e) and e["on_disk"] == e["userspace"],
         NEW_PROGRAMS,
-        "Reload the module once nothing holds it, or reboot.",
+        RELOAD,
     ),
     Rule(
         "mismatch",
@@ -374,8 +417,15 @@ RULES = (
     ),
     Rule(
         "init_failed",
+        "reload_cures",
+        lambda e: _none_driven(e) and swapped(e) and not _all_misfit(from_disk(e)),
+        "The {flavour} module is loaded, and the {other} one, which drives {misfits}, is on disk.",
+        RELOAD,
+    ),
+    Rule(
+        "init_failed",
         "wrong_flavour",
-        lambda e: not drives_some(e) and any(misfit(e, device) for device in gpus(e)),
+        _none_driven,
         "The {flavour} module is loaded, and it takes the {other} one to drive {misfits}.",
         "Install the {other} flavour of the driver in its place, and reboot.",
     ),
@@ -385,6 +435,13 @@ RULES = (
         lambda e: not drives_some(e) and any(device["driver"] is None for device in gpus(e)),
         "Module {loaded} is loaded and does not drive {unbound}.",
         "`sudo dmesg | grep NVRM` says why.",
+    ),
+    Rule(
+        "healthy",
+        "other_flavour",
+        lambda e: swapped(e) and not breaks_at_boot(e),
+        "The {flavour} module {loaded} runs, and the {other} one is on disk in its place.",
+        RELOAD,
     ),
     Rule("healthy", None, lambda e: True, "", "Nothing to do: module and libraries agree."),
 )

@@ -21,7 +21,7 @@ from jupyterbox.asking import Answers
 if TYPE_CHECKING:
     from facts.box import Disk, FailedUnit, Gpu, SystemAnswer, Updates
     from facts.conda import CondaAnswer, CondaEnvsAnswer, UserCondaEnvsAnswer, UserEnvironment
-    from facts.gpu import Driver, GpuUse
+    from facts.gpu import CondaCudaAnswer, CudaEnvironment, Driver, GpuUse
     from facts.gpu import Gpu as NvidiaGpu
     from facts.hub import Activity, HubRelease, HubState, Versions
     from facts.jupyter import KernelspecRow, KernelspecsAnswer
@@ -315,6 +315,28 @@ def _computes(gpu: NvidiaGpu) -> Text:
     return text(", ".join(f"{who} ({memory} MB)" for who, memory in of.items()))
 
 
+def cuda(answer: CondaCudaAnswer) -> Iterator[RenderableType]:
+    """Which environments can compute on the GPUs, where there are some."""
+    if not answer["gpus"] or not answer["environments"]:
+        return
+    yield heading("CUDA")
+    yield table(
+        ("environment", "CUDA", "computes on the GPUs"),
+        (
+            (text(name), text(environment["cuda"]), _sees(environment))
+            for name, environment in answer["environments"].items()
+        ),
+    )
+
+
+def _sees(environment: CudaEnvironment) -> Text:
+    """Whether the kernels of an environment can use the GPUs, or why not."""
+    served, why = environment["served"], environment["why"]
+    if served is None:
+        return text(why)
+    return Text("yes", GOOD) if served else text(f"no: {why}", BAD)
+
+
 def hub(answer: HubState) -> Iterator[RenderableType]:
     """The hub's release and units."""
     yield heading("Hub")
@@ -502,6 +524,7 @@ SECTIONS: dict[str, Callable[[Any], Iterator[RenderableType]]] = {
     "system": system,
     "driver": driver,
     "gpus": gpu_use,
+    "cuda": cuda,
     "hub": hub,
     "activity": servers,
     "conda": conda,

@@ -153,7 +153,8 @@ def must_install(gpu: Gpu, found: Driver, wanted: Transaction, headers: bool) ->
         return True
     names = {package["name"] for package in evidence["packages"]}
     there = {*wanted.packages} <= names
-    other = gpu.flavour is not None and evidence["flavour"] not in (None, gpu.flavour)
+    installed = evidence["flavour_on_disk"] or evidence["flavour"]
+    other = gpu.flavour is not None and installed not in (None, gpu.flavour)
     # Once they are there alone, only the module that runs is of another flavour, until a reboot.
     if (found["kind"] == "wrong_flavour" or other) and (wanted.without or not there):
         return True

@@ -10,7 +10,7 @@ from pyinfra import host
 from facts.device_holders import DeviceHolders
 from facts.driver_setup import CUDA_KEYRING, DriverSetup, Setup
 from facts.gpu import Driver, NvidiaDriver
-from jupyterbox.driver_packages import Unavailable
+from jupyterbox.driver_packages import Transaction, Unavailable
 from jupyterbox.settings import Box, Gpu
 from operations.gpu import NOT_OURS, must_install, planned
 from operations.gpu_archive import repository
@@ -67,7 +67,8 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
             "Gpu(remove_ppa=True), or take it out of apt's sources."
         )
     try:
-        installs = must_install(gpu, driver, planned(gpu, driver, setup), setup["headers"])
+        wanted = planned(gpu, driver, setup)
+        installs = must_install(gpu, driver, wanted, setup["headers"])
     except Unavailable as error:
         yield f"{error}."
         return
@@ -76,10 +77,22 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
             "the driver is from NVIDIA's .run installer, which packages cannot replace: run "
             "`nvidia-uninstall` on the box."
         )
+    elif installs and refused(driver, wanted):
+        yield (
+            "Secure Boot would refuse the driver's module: the key that DKMS signs it with, "
+            f"{driver['evidence']['dkms_key']['certificate']}, is not enrolled. Enroll it (Secure "
+            "Boot, in docs/operating.md), or switch Secure Boot off; Ubuntu's own driver needs "
+            "no key."
+        )
     elif driver["kind"] == "reload_cures" or (installs and replaces(driver)):
         yield from held()
     elif not mends(driver, installs):
         yield broken(driver)
+
+
+def refused(driver: Driver, wanted: Transaction) -> bool:
+    """Whether Secure Boot is known to refuse the module that DKMS would build."""
+    return wanted.first is not None and driver["evidence"]["dkms_key"]["enrolled"] is False
 
 
 def replaces(driver: Driver) -> bool:

@@ -40,17 +40,19 @@ def reload(later: bool = False) -> Commands:
 
     Refuses where something does, and says what. What it stops, it starts again, whatever happens.
 
-    + later: leave it to a reboot where it is the kernel itself that holds the module
+    + later: leave it to a reboot where it is the kernel itself that holds the module, or where the
+      driver works as it is
     """
     found = host.get_fact(NvidiaDriver)
-    if found["kind"] != "reload_cures":
+    if found["kind"] not in ("reload_cures", "other_flavour"):
         host.noop(f"no reload is needed, or none would help: {found['cure']}")
         return
     held = host.get_fact(DeviceHolders)
-    if later and held["kernel"] and not others(held):
+    holds = others(held) or held["kernel"]
+    if later and holds and (found["state"] == "healthy" or not others(held)):
         host.noop(in_use(held))
         return
-    if others(held) or held["kernel"]:
+    if holds:
         yield from refuse([in_use(held)])
         return
     yield StringCommand(DETACHED, program("reload_driver", services=SERVICES, undo=UNDO))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from answering import answer
-from driver_files import loaded, nvidia_gpus, userspace
+from driver_files import PASSTHROUGH, loaded, nvidia_gpus, userspace
 from prefix import Prefix
 from reading import Unreadable, entries
 
@@ -67,7 +67,7 @@ def cuda_of(name, version, build):
 def state(root):
     """The environments, and what there is for them to compute on."""
     return {
-        "gpus": [gpu["id"] for gpu in nvidia_gpus()],
+        "gpus": [gpu["id"] for gpu in nvidia_gpus() if gpu["driver"] not in PASSTHROUGH],
         "loaded": loaded(),
         "userspace": userspace(),
         "environments": environments(root),

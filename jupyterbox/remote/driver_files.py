@@ -7,6 +7,8 @@ import shutil
 from gpus import gpus, line
 from units import said
 
+# These drivers keep a device for virtual machines.
+PASSTHROUGH = {"vfio-pci", "pci-stub", "nvgrace-gpu-vfio-pci", "pciback"}
 LOADED = "/sys/module/nvidia/version"
 LIBRARY = re.compile(r"^\s*lib(nvidia-ml|cuda)\.so\.1 .*=> (.*)", re.MULTILINE)
 VERSION = re.compile(r"\.so\.([0-9]{3}\.[0-9.]*[0-9])$")

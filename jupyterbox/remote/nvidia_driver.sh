@@ -17,7 +17,7 @@ section boot; for kernel in /boot/vmlinuz-*; do
 section modules; for kernel in /lib/modules/*; do
   [ -d "$kernel" ] && kernel=${kernel##*/} &&
     echo "$kernel=$(modinfo -k "$kernel" -F version "$module" 2>/dev/null)"; done
-section module; modinfo "$module" 2>/dev/null | grep -E '^(filename|license|signer):'
+section module; modinfo "$module" 2>/dev/null | grep -E '^(filename|license|signer|sig_key):'
 section headers; [ -e "/lib/modules/$running/build/Makefile" ] && echo yes
 
 section pci; for device in /sys/bus/pci/devices/*; do
@@ -46,6 +46,17 @@ section upgrades; apt-config dump 2>/dev/null |
 
 section secureboot; mokutil --sb-state 2>/dev/null ||
   od -An -tu1 -j4 -N1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null
+section enrolled; mokutil --list-enrolled 2>/dev/null |
+  grep -E -A 1 '^ *Serial Number:|^MokListRT is empty'
+# As DKMS chooses the key that it signs with. The exit status of mokutil means now this, now that.
+key=$(cat /etc/dkms/framework.conf /etc/dkms/framework.conf.d/*.conf 2>/dev/null |
+  sed -n "s/^ *mok_certificate=[\"']*\([^\"' ]*\).*/\1/p" | tail -n 1 |
+  sed "s|[$]{kernelver}|$running|")
+usual=/var/lib/dkms/mok.pub
+grep -qs '^ID=ubuntu' /etc/os-release && usual=/var/lib/shim-signed/mok/MOK.der
+key=${key:-$usual}
+section dkmskey; echo "$key"; mokutil --test-key "$key" 2>/dev/null
+ls "$key" 2>&1 | grep -o 'No such file'
 section reboot; [ -e /run/reboot-required ] && echo yes
 section persistenced; systemctl show -p ActiveState -p ExecStart nvidia-persistenced 2>/dev/null
 section end

@@ -81,6 +81,7 @@ def driver(
         "repositories": repositories,
         "upgrades": "",
         "secureboot": "",
+        "dkmskey": "/var/lib/dkms/mok.pub",
         "reboot": "",
         "persistenced": "",
         "end": "",

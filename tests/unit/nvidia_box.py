@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyinfra.api.command import StringCommand
 
 NVIDIA = Path(__file__).parents[1] / "recorded/nvidia"
@@ -48,6 +49,12 @@ case $1 in --query-gpu=*) what=table ;; -q) what=report ;; -L) what=list ;; *) e
 cat /fake/says/smi-$what
 exit {code}
 """
+MOKUTIL = """#!/bin/sh
+case $1 in --sb-state) what=state ;; --list-enrolled) what=list ;; --test-key) what=test ;; esac
+[ "$what" != test ] || [ -e "$2" ] || { echo "Failed to open $2" >&2; exit 255; }
+cat /fake/says/mokutil-$what
+exit {code}
+"""
 LICENSES = {"open": "Dual MIT/GPL", "proprietary": "NVIDIA"}
 NVRM = {
     "open": "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Release Build\n",
@@ -57,6 +64,10 @@ STATES = {
     "ii": "install ok installed",
     "hi": "hold ok installed",
     "rc": "deinstall ok config-files",
+    "iH": "install ok half-installed",
+    "iU": "install ok unpacked",
+    "iF": "install ok half-configured",
+    "iW": "install ok triggers-awaited\nTriggers-Awaited: libc-bin",
 }
 FUNCTION = re.compile(r"^(\S+) [^\[]+\[([0-9a-f]{4})\]: .*\[10de:([0-9a-f]{4})\]")
 IN_USE = re.compile(r"\s*Kernel driver in use: (\S+)")
@@ -65,6 +76,13 @@ IN_USE = re.compile(r"\s*Kernel driver in use: (\S+)")
 def said(name: str) -> str:
     """A recording of NVIDIA's tools, as it was printed."""
     return (NVIDIA / name).read_text()
+
+
+TRAPS = ["nvidia-smi", "nvidia-modprobe", "modprobe", "insmod", "rmmod", "dkms"]
+"""What may load a module or touch a GPU: on such a box, it only notes that it was started."""
+
+WORKING = "595.84"
+"""The driver of a box whose driver works."""
 
 
 class NvidiaBox:
@@ -83,7 +101,7 @@ class NvidiaBox:
         for name in ("ldconfig", "systemctl"):
             self.says(name, "")
         self.command("mokutil", "#!/bin/sh\nexit 1\n")
-        for name in ("nvidia-smi", "modprobe", "dkms", "nvidia-modprobe"):
+        for name in TRAPS:
             self.command(name, f"#!/bin/sh\necho {name} >> /fake/started\n")
         self.system("ubuntu")
         self.kernel(KERNEL, running=True)
@@ -132,11 +150,13 @@ class NvidiaBox:
         flavour: str = "open",
         name: str = "nvidia",
         signer: str = "",
+        key: str = "",
     ) -> None:
-        """Install the driver's module for a kernel."""
+        """Install the driver's module for a kernel, perhaps signed with a key of this number."""
         lines = [f"filename:       /lib/modules/{release}/updates/dkms/{name}.ko"]
         lines += [f"version:        {version}", f"license:        {LICENSES[flavour]}"]
         lines += [f"signer:         {signer}"] if signer else []
+        lines += [f"sig_key:        {key}"] if key else []
         self.write(f"fake/modinfo/{release}/{name}", "\n".join(lines) + "\n")
 
     def load(self, version: str, flavour: str = "open", nvrm: str = "", uvm: bool = True) -> None:
@@ -146,6 +166,16 @@ class NvidiaBox:
         if uvm:
             self.write("sys/module/nvidia_uvm/initstate", "live\n")
             self.write("dev/nvidia-uvm", "")
+
+    def secure_boot(self, listed: str = "", tested: str = "", code: int = 0) -> None:
+        """Switch it on; what mokutil says of the keys that are enrolled, and of DKMS's."""
+        for name, text in {
+            "state": said("mokutil-sb-state/enabled.txt"),
+            "list": listed,
+            "test": tested,
+        }.items():
+            self.write(f"fake/says/mokutil-{name}", text)
+        self.command("mokutil", MOKUTIL.replace("{code}", str(code)))
 
     def libraries(self, version: str) -> None:
         """Install the driver's libraries."""
@@ -220,3 +250,13 @@ class NvidiaBox:
         """What was started of all that may load a module, or touch a GPU."""
         path = self.box / "fake/started"
         return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def working_box(tmp_path: Path) -> NvidiaBox:
+    """A box whose driver works, before it has a GPU: a test module calls it `box`."""
+    found = NvidiaBox(tmp_path)
+    found.load(WORKING)
+    found.module(WORKING)
+    found.libraries(WORKING)
+    return found

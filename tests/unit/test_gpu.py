@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 
 from facts.driver_evidence import evidence_of
+from facts.driver_setup import DriverSetup
 from facts.gpu import NvidiaDriver
-from facts.preflight import split_sections
 from jupyterbox.driver_states import RULES, Evidence, Kernel, PciFunction, verdict
 from jupyterbox.nvidia import Flavour
+from jupyterbox.settings import REPOSITORY
 from tests.unit.nvidia_box import KERNEL, NvidiaBox, said
 
 NEXT = "6.8.0-151-generic"
@@ -194,27 +196,110 @@ def test_not_loaded_synthetic(box: NvidiaBox) -> None:
     assert state(found) == ("not_loaded", None)
 
 
+SIGNED = said("modinfo/nvidia-dkms-signed__535.129.03.txt")
+SIGNED_WITH = "61:e0:9a:71:83:7c:41:fb:a6:77:8b:3d:cf:c4:88:d1:93:87:1d:15"
+LISTED = said("mokutil-list-enrolled/canonical-and-dkms__ubuntu22.04.txt")
+ENROLLED = LISTED.replace(
+    "33:9c:20:c4:6f:3f:f0:d4:72:ce:33:d1:db:b8:f4:66:2e:cc:f0:56", SIGNED_WITH
+)
+SIGNER = re.compile(r"(?m)^signer: .*$")
+
+
 @pytest.mark.parametrize(
-    ("secure_boot", "signer", "kind"),
+    ("module", "listed", "trusted"),
     [
-        ("enabled", "box Secure Boot Module Signature key", "secure_boot"),
-        ("enabled", "", "secure_boot"),
-        ("enabled", "Canonical Ltd. Kernel Module Signing", None),
-        ("no-efi", "", None),
+        (SIGNED, LISTED, False),
+        # Of no box were both the module and the list recorded: its key's number is put there.
+        (SIGNED, ENROLLED, True),
+        (SIGNED, "MokListRT is empty\n", False),
+        (SIGNED, "", None),
+        (SIGNER.sub("signer:         Canonical Ltd. Kernel Module Signing", SIGNED), LISTED, True),
+        (SIGNED[: SIGNED.index("sig_id")], ENROLLED, False),
+        (SIGNER.sub("signer:", SIGNED), LISTED, None),
     ],
 )
 def test_not_loaded_under_secure_boot(
-    box: NvidiaBox, secure_boot: str, signer: str, kind: str | None
+    box: NvidiaBox, module: str, listed: str, trusted: bool | None
 ) -> None:
     box.device("0000:07:00.0", RTX_3060, driver=None)
-    box.module(NEW, signer=signer)
-    box.libraries(NEW)
-    box.says("mokutil", said(f"mokutil-sb-state/{secure_boot}.txt") + "\nand more of it\n")
+    box.write(f"fake/modinfo/{KERNEL}/nvidia", module)
+    box.libraries("535.129.03")
+    box.secure_boot(listed)
     found = driver(box)
-    assert state(found) == ("not_loaded", kind)
+    assert found["evidence"]["trusted"] is trusted
+    assert state(found) == ("not_loaded", "secure_boot" if trusted is False else None)
 
 
-def test_not_loaded_by_a_firmware_that_mokutil_is_missing_for_synthetic(box: NvidiaBox) -> None:
+def test_what_secure_boot_refuses_is_cured_at_the_console(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.write(f"fake/modinfo/{KERNEL}/nvidia", SIGNED)
+    box.libraries("535.129.03")
+    box.secure_boot(LISTED)
+    found = driver(box)
+    assert problems(found).endswith(
+        "refuses what ubuntu-server Secure Boot Module Signature key has signed."
+    )
+    assert "`mokutil --import /var/lib/shim-signed/mok/MOK.der`" in found["cure"]
+
+
+def test_without_secure_boot_nobody_asks_who_signed(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.module(NEW)
+    box.libraries(NEW)
+    box.says("mokutil", said("mokutil-sb-state/no-efi.txt"))
+    found = driver(box)
+    assert state(found) == ("not_loaded", None)
+    assert found["evidence"]["trusted"] is None
+    assert found["evidence"]["dkms_key"]["enrolled"] is None
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize(
+    ("system", "tested", "enrolled"),
+    [
+        ("debian", said("mokutil-test-key/enrolled.txt"), True),
+        ("ubuntu", said("mokutil-test-key/not-enrolled.txt"), False),
+        # As mokutil's source has them.
+        ("ubuntu", "/mok/MOK.der is already in the enrollment request\n", False),
+        ("debian", "/var/lib/dkms/mok.pub is already in db\n", None),
+        ("debian", "", None),
+    ],
+)
+def test_whether_the_key_of_dkms_is_enrolled(
+    box: NvidiaBox, system: str, tested: str, code: int, enrolled: bool | None
+) -> None:
+    """mokutil's exit status for an enrolled one was 1, and is 0 since June 2025."""
+    paths = {"debian": "var/lib/dkms/mok.pub", "ubuntu": "var/lib/shim-signed/mok/MOK.der"}
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.system(system)
+    box.write(paths[system], "")
+    box.secure_boot(LISTED, tested, code)
+    key = driver(box)["evidence"]["dkms_key"]
+    assert key == {"certificate": f"/{paths[system]}", "enrolled": enrolled}
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("/root/site.der", "/root/site.der"),
+        ('"/root/site.der"', "/root/site.der"),
+        ('"/root/${kernelver}/mok.der"', f"/root/{KERNEL}/mok.der"),
+    ],
+)
+def test_the_key_of_dkms_may_be_somewhere_else_synthetic(
+    box: NvidiaBox, value: str, path: str
+) -> None:
+    box.write("etc/dkms/framework.conf", "# mok_certificate=/no\n")
+    box.write("etc/dkms/framework.conf.d/site.conf", f"mok_certificate={value}\n")
+    box.secure_boot(LISTED, said("mokutil-test-key/enrolled.txt"))
+    key = driver(box)["evidence"]["dkms_key"]
+    # None is made before DKMS has built its first module, and none of those is enrolled.
+    assert key == {"certificate": path, "enrolled": False}
+    box.write(path[1:], "")
+    assert driver(box)["evidence"]["dkms_key"]["enrolled"] is True
+
+
+def test_secure_boot_by_the_firmware_where_mokutil_is_missing_synthetic(box: NvidiaBox) -> None:
     box.device("0000:07:00.0", RTX_3060, driver=None)
     box.module(NEW)
     box.libraries(NEW)
@@ -222,9 +307,13 @@ def test_not_loaded_by_a_firmware_that_mokutil_is_missing_for_synthetic(box: Nvi
     box.write(variable, b"\6\0\0\0\1")
     found = driver(box)
     assert state(found) == ("not_loaded", "secure_boot")
-    box.write(variable, b"\6\0\0\0\0")
+    # Who may sign, nobody can tell there: modprobe does.
+    box.module(NEW, signer="DKMS module signing key", key=SIGNED_WITH.upper())
     found = driver(box)
+    assert (found["evidence"]["secure_boot"], found["evidence"]["trusted"]) == (True, None)
     assert state(found) == ("not_loaded", None)
+    box.write(variable, b"\6\0\0\0\0")
+    assert driver(box)["evidence"]["secure_boot"] is False
 
 
 def test_not_loaded_for_want_of_the_other_flavour_synthetic(box: NvidiaBox) -> None:
@@ -300,6 +389,47 @@ def test_init_failed_for_want_of_the_open_flavour_synthetic(box: NvidiaBox) -> N
     box.libraries(NEW)
     found = driver(box)
     assert state(found) == ("init_failed", "wrong_flavour")
+
+
+def test_init_failed_that_a_reload_cures_synthetic(box: NvidiaBox) -> None:
+    """The right flavour was installed in place of the one that runs."""
+    box.device("0000:07:00.0", RTX_5090, driver=None)
+    box.load(NEW, "proprietary")
+    box.module(NEW, flavour="open")
+    box.libraries(NEW)
+    found = driver(box)
+    assert state(found) == ("init_failed", "reload_cures")
+    assert problems(found).endswith("the open one, which drives GPU 0000:07:00.0, is on disk.")
+
+
+@pytest.mark.parametrize(("runs", "on_disk"), [("open", "proprietary"), ("proprietary", "open")])
+def test_the_other_flavour_of_the_same_version_waits_for_a_reload_synthetic(
+    box: NvidiaBox, runs: Flavour, on_disk: Flavour
+) -> None:
+    works(box, flavour=runs)
+    assert driver(box)["flags"]["reload_pending"] is False
+    box.module(NEW, flavour=on_disk)
+    found = driver(box)
+    assert state(found) == ("healthy", "other_flavour")
+    assert found["flags"]["reload_pending"] is True
+    assert (found["flags"]["flavour"], found["evidence"]["flavour_on_disk"]) == (runs, on_disk)
+    assert problems(found).startswith(f"The {runs} module {NEW} runs, and the {on_disk} one")
+    assert found["cure"] == "Reload the module once nothing holds it, or reboot."
+
+
+def test_the_other_flavour_on_disk_drives_nothing_here_synthetic(box: NvidiaBox) -> None:
+    works(box)
+    box.device("0000:b3:00.0", RTX_5090)
+    box.module(NEW, flavour="proprietary")
+    # One that it drives is enough.
+    assert state(driver(box)) == ("healthy", "other_flavour")
+    shutil.rmtree(box.box / "sys/bus/pci/devices/0000:07:00.0")
+    found = driver(box)
+    assert state(found) == ("healthy", None)
+    assert found["flags"]["next_boot_broken"] is True
+    [problem] = found["problems"]
+    assert problem["problem"].startswith("The next boot breaks the driver: the proprietary module")
+    assert problem["cure"] == "Install the open flavour again before the box reboots."
 
 
 def test_init_failed_for_gpus_that_the_driver_has_not_taken_synthetic(box: NvidiaBox) -> None:
@@ -388,6 +518,7 @@ def test_the_evidence_of_a_box(box: NvidiaBox) -> None:
         "on_disk": NEW,
         "userspace": NEW,
         "flavour": "open",
+        "flavour_on_disk": "open",
         "kernels": [
             {"release": "6.8.0-9-generic", "running": False, "next": False, "module": None},
             {"release": KERNEL, "running": True, "next": True, "module": NEW},
@@ -395,6 +526,8 @@ def test_the_evidence_of_a_box(box: NvidiaBox) -> None:
         "file": f"/lib/modules/{KERNEL}/updates/dkms/nvidia.ko",
         "signer": None,
         "secure_boot": None,
+        "trusted": None,
+        "dkms_key": {"certificate": "/var/lib/shim-signed/mok/MOK.der", "enrolled": None},
         "headers": False,
         "dkms": False,
         "packages": [
@@ -404,6 +537,7 @@ def test_the_evidence_of_a_box(box: NvidiaBox) -> None:
                 "held": False,
             }
         ],
+        "unfinished": [],
         "repositories": [],
     }
 
@@ -445,6 +579,40 @@ def test_cudas_newer_library_on_top_of_the_drivers(box: NvidiaBox) -> None:
     box.says("ldconfig", compat + lines)
     found = driver(box)
     assert found["evidence"]["userspace"] == NEW
+
+
+@pytest.mark.parametrize(
+    ("letters", "state"),
+    [
+        ("iU", "unpacked"),
+        ("iF", "half-configured"),
+        ("iW", "triggers-awaited"),
+        ("iH", "half-installed"),
+    ],
+)
+def test_packages_that_dpkg_has_left_half_way_synthetic(
+    box: NvidiaBox, letters: str, state: str
+) -> None:
+    works(box)
+    rows = [f"{letters} nvidia-kernel-dkms {NEW}-1", f"ii libcuda1 {NEW}-1"]
+    box.packages([*rows, "iF unattended-upgrades 2.9.1", "rc nvidia-smi 1-1"])
+    found = driver(box)
+    assert found["evidence"]["unfinished"] == [
+        {"name": "nvidia-kernel-dkms", "version": f"{NEW}-1", "state": state}
+    ]
+    assert [package["name"] for package in found["evidence"]["packages"]] == ["libcuda1"]
+    [problem] = found["problems"]
+    assert f"not finished with nvidia-kernel-dkms ({state})" in problem["problem"]
+    assert problem["cure"].startswith("`dpkg --configure -a`")
+
+
+def test_a_kernel_that_dpkg_has_left_half_way_synthetic(box: NvidiaBox) -> None:
+    """As a module that does not build for it leaves it."""
+    works(box)
+    box.packages(["iF linux-image-6.8.0-151-generic 6.8.0-151.151"])
+    assert "linux-image-6.8.0-151-generic (half-configured)" in problems(driver(box))
+    shutil.rmtree(box.box / "sys/bus/pci/devices")
+    assert driver(box)["problems"] == []
 
 
 # --- flags ---
@@ -647,6 +815,7 @@ def test_a_box_without_any_of_these_commands(box: NvidiaBox) -> None:
 # --- rules ---
 
 VERSIONS = [None, OLD, NEW]
+FLAVOURS = ["open", "proprietary", None]
 DRIVERS = [None, "nvidia", "nouveau", "NovaCore", "vfio-pci"]
 
 
@@ -671,7 +840,7 @@ def every_evidence() -> list[Evidence]:
     found: list[Evidence] = [nothing]
     for loaded, on_disk, following, libraries in itertools.product(VERSIONS, repeat=4):
         for driver, device in itertools.product(DRIVERS, [GTX_1070, RTX_3060, RTX_5090]):
-            for answers, flavour in itertools.product([True, False], ["open", "proprietary", None]):
+            for answers, flavour, another in itertools.product([True, False], FLAVOURS, FLAVOURS):
                 found.append(
                     {
                         **nothing,
@@ -680,6 +849,7 @@ def every_evidence() -> list[Evidence]:
                         "on_disk": on_disk,
                         "userspace": libraries,
                         "flavour": flavour,  # type: ignore[typeddict-item]
+                        "flavour_on_disk": another,  # type: ignore[typeddict-item]
                         "kernels": [a_kernel("1", True, on_disk), a_kernel("2", False, following)],
                     }
                 )
@@ -702,22 +872,32 @@ def test_there_is_a_state_for_whatever_there_is() -> None:
     assert seen == {(rule.state, rule.kind) for rule in RULES if rule.kind not in others}
 
 
+def test_the_manual_has_every_state_and_every_kind() -> None:
+    manual = (REPOSITORY / "docs/operating.md").read_text()
+    rows = [line for line in manual.splitlines() if line.startswith("| `")]
+    for rule in RULES:
+        [row] = [row for row in rows if f"`{rule.state}`" in row.split("|")[1]]
+        assert rule.kind is None or f"`{rule.kind}`" in row, rule
+
+
 # --- garbage ---
 
-NAMES = split_sections(
-    [f"@@{name}" for name in re.findall(r"section (\w+)", NvidiaDriver().command())]
-).keys()
 WORDS = """
-    580.95.05 6.8.0-31-generic ii hi nvidia-utils-580 driver= config=ffff 0000:07:00.0 0x030000
+    580.95.05 6.8.0-31-generic ii hi iF nvidia-utils-580 driver= config=ffff 0000:07:00.0 0x030000
     0x2504 Unattended-Upgrade::Package-Blacklist:: "("; ² Module /x/libcuda.so.580.1 cuda= : =
+    license: signer: sig_key: SecureBoot enabled is already enrolled 61:e0:9a exec= runs= /x:1
 """
 LINE = st.text() | st.lists(st.sampled_from([*WORDS.split(), "9" * 5000]), max_size=6).map(" ".join)
 
 
-@given(sections=st.fixed_dictionaries({name: st.lists(LINE, max_size=3) for name in NAMES}))
-def test_garbage_in_sections_is_a_driver_in_some_state(sections: dict[str, list[str]]) -> None:
+@pytest.mark.parametrize("cls", [NvidiaDriver, DriverSetup])
+@given(data=st.data())
+def test_garbage_in_sections_is_an_answer_all_the_same(cls: Any, data: st.DataObject) -> None:
+    names = re.findall(r"section (\w+);", cls().command())
+    assert len(names) > 8 and names[-1] != "end"
+    sections = {name: data.draw(st.lists(LINE, max_size=3)) for name in [*names, "end"]}
     output = [line for name, lines in sections.items() for line in (f"@@{name}", *lines)]
-    assert NvidiaDriver().process(output)["state"]
+    assert cls().process(output).keys() == cls().default().keys()
 
 
 @given(output=st.lists(st.text()))

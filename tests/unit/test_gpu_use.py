@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facts.gpu import Gpus, NvidiaDriver
-from tests.unit.nvidia_box import NVIDIA, NvidiaBox, said
+from tests.unit.nvidia_box import NVIDIA, NvidiaBox, said, working_box
 from tests.unit.remote import module
 
 smi, gpu_use = module("smi"), module("gpu_use")
@@ -35,18 +35,9 @@ HEADER = (
     "index, pci.bus_id, uuid, name, memory.total [MiB], memory.used [MiB], utilization.gpu [%], "
     "temperature.gpu, power.draw [W], persistence_mode\n"
 )
-VERSION = "590.44.01"
 POWER = ("instant_power_draw", "power_draw")
 
-
-@pytest.fixture
-def box(tmp_path: Path) -> NvidiaBox:
-    """A box whose driver works."""
-    found = NvidiaBox(tmp_path)
-    found.load(VERSION)
-    found.module(VERSION)
-    found.libraries(VERSION)
-    return found
+box = working_box
 
 
 def as_table(report: str) -> str:

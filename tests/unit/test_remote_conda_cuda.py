@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facts.gpu import CondaCuda
+from jupyterbox.driver_states import PASSTHROUGH
 from tests.unit.nvidia_box import NvidiaBox
 from tests.unit.prefixes import make_prefix, pip_install
 from tests.unit.remote import answered, module
@@ -197,5 +198,16 @@ def test_on_a_box(tmp_path: Path, root: Path) -> None:
     pip_install(root / "envs/plain", "torch", "2.9.1+cu130")
     found = box.ask(CondaCuda, root=str(root))
     assert (found["driver"], found["cuda"]) == ("580.178.04", "13.0")
-    assert found["environments"]["plain"]["served"] is True
+    assert (found["gpus"], found["environments"]["plain"]["served"]) == (1, True)
     assert box.started == []
+
+
+def test_gpus_that_virtual_machines_have_are_none(tmp_path: Path, root: Path) -> None:
+    box = NvidiaBox(tmp_path / "nvidia")
+    for slot, name in enumerate(sorted(PASSTHROUGH)):
+        box.device(f"0000:0{slot}:00.0", "2504", driver=name)
+    pip_install(root / "envs/plain", "torch", "2.9.1+cu130")
+    found = box.ask(CondaCuda, root=str(root))
+    assert (found["gpus"], found["problems"]) == (0, [])
+    assert found["environments"]["plain"]["why"] == "the box has no NVIDIA GPU"
+    assert module("driver_files").PASSTHROUGH == PASSTHROUGH

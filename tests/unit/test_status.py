@@ -291,6 +291,7 @@ def test_each_box_is_asked_once_about_the_conda_that_it_declares(pyinfra: Ask) -
             f"root={root}",
             f"root={root}",
             f"root={root}",
+            f"root={root}",
             f"conda_root={root}",
         ]
         assert [word for word in words if word.startswith("facts.")] == list(FACTS.values())
