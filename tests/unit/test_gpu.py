@@ -188,6 +188,19 @@ def test_module_missing_synthetic(
     assert state(found) == ("module_missing", kind)
 
 
+def test_module_missing_but_for_the_next_kernel_synthetic(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.libraries(NEW)
+    box.kernel(NEXT)
+    box.module(NEW, NEXT)
+    found = driver(box)
+    assert state(found) == ("module_missing", "reboot_cures")
+    assert found["flags"]["reboot_required"] is True
+    assert found["cure"] == f"Reboot, into kernel {NEXT}."
+    box.module(OLD, NEXT)
+    assert state(driver(box)) == ("module_missing", "not_installed")
+
+
 def test_not_loaded_synthetic(box: NvidiaBox) -> None:
     box.device("0000:07:00.0", RTX_3060, driver=None)
     box.module(NEW)
@@ -356,7 +369,7 @@ def test_mismatch_that_a_reload_cures(box: NvidiaBox) -> None:
 
 
 @pytest.mark.parametrize("on_disk", [None, OLD])
-def test_mismatch_that_a_reboot_cures(box: NvidiaBox, on_disk: str | None) -> None:
+def test_mismatch_that_a_reboot_cures_synthetic(box: NvidiaBox, on_disk: str | None) -> None:
     """As a full upgrade leaves it, which brings the next kernel and removes this one's modules."""
     box.device("0000:07:00.0", RTX_3060)
     box.load(OLD)
