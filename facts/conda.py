@@ -19,10 +19,12 @@ from jupyterbox.program import answer, question
 class EnvironmentReleases(TypedDict):
     """One environment: the release that its link names, and those that are complete.
 
-    `plain` says that envs/NAME is a directory made by hand and not a link of ours.
+    `previous` was current before; `plain` says that envs/NAME is a directory made by hand and not a
+    link of ours.
     """
 
     current: str | None
+    previous: str | None
     plain: bool
     complete: list[str]
 
@@ -43,7 +45,10 @@ class CondaReleases(FactBase[CondaState]):
         "installed": True,
         "owned": True,
         "environments": {
-            "python3": {"current": "5d0c…", "plain": False, "complete": ["5d0c…", "91ab…"]},
+            "python3": {
+                "current": "5d0c…", "previous": "91ab…", "plain": False,
+                "complete": ["5d0c…", "91ab…"],
+            },
         },
     }
     ```

@@ -34,10 +34,15 @@ class Offer(TypedDict):
 
 
 class KernelspecState(TypedDict):
-    """The published kernelspecs by name (`None` where a kernel.json is none), and the offers."""
+    """The published kernelspecs by name (`None` where a kernel.json is none), and the offers.
+
+    `surplus` are the releases of each environment that are too old to be kept and that no process
+    uses, each with the directories of the global kernelspecs that name it.
+    """
 
     published: dict[str, Kernelspec | None]
     offered: dict[str, Offer]
+    surplus: dict[str, dict[str, list[str]]]
 
 
 class PublishedKernelspecs(FactBase[KernelspecState]):
@@ -47,27 +52,37 @@ class PublishedKernelspecs(FactBase[KernelspecState]):
     {
         "published": {"python3": {"argv": ["/opt/conda/releases/…/bin/python", …], …}},
         "offered": {"python3": {"prefix": "/opt/conda/releases/…", "specs": {"python3": {…}}}},
+        "surplus": {"python3": {"91ab…": []}},
     }
     ```
 
     Args:
         conda_root: where conda lives.
         environments: whose kernelspecs to read.
+        releases: the release to read of an environment, in place of its current one.
+        keep: how many releases of each stay; all of them by default.
     """
 
     def command(
-        self, conda_root: str = "/opt/conda", environments: list[str] | None = None
+        self,
+        conda_root: str = "/opt/conda",
+        environments: list[str] | None = None,
+        releases: dict[str, str] | None = None,
+        keep: int | None = None,
     ) -> StringCommand:
         return question(
             "kernelspec_state",
             kernels=layout.KERNELS,
+            others=PLACES,
             conda_root=conda_root,
             environments=environments or [],
+            releases=releases or {},
+            keep=keep,
         )
 
     @staticmethod
     def default() -> KernelspecState:
-        return {"published": {}, "offered": {}}
+        return {"published": {}, "offered": {}, "surplus": {}}
 
     def process(self, output: list[str]) -> KernelspecState:
         return answer(output, KernelspecState)

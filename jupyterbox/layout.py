@@ -63,6 +63,11 @@ def conda_release(root: str, environment: str, release: str) -> str:
     return f"{root}/releases/{environment}/{release}"
 
 
+def declares(release: str) -> str:
+    """The id that settings declare, of a release: what was solved anew has a number behind it."""
+    return release.partition("-")[0]
+
+
 def staged_installer(sha256: str) -> str:
     """Where a conda installer waits, checked, until it is run."""
     return f"{CACHE}/{sha256}.sh"

@@ -262,6 +262,11 @@ class Environment(Setting):
         return "\n".join(["@EXPLICIT", *self.locked_urls(mirror), *pip, ""])
 
     @property
+    def is_locked(self) -> bool:
+        """Whether nothing in it is left to a solver."""
+        return bool(self.lock and not self.pip)
+
+    @property
     def uses_python_index(self) -> bool:
         """Whether anything in it comes from the Python index."""
         return bool(self.pip or (self.lock and read_lock(self.lock).pip))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from io import StringIO
 
 from pyinfra import host
@@ -14,13 +14,13 @@ from pyinfra.api.exceptions import OperationError
 from pyinfra.facts.files import File
 from pyinfra.operations import apt, files
 
-from facts.conda import CondaReleases
+from facts.conda import CondaReleases, EnvironmentReleases
 from facts.preflight import Preflight
 from jupyterbox import __version__, layout
 from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Environment, Installer
-from operations import packages
+from operations import jupyter, packages
 from operations.journal import noting
 
 ANACONDA_APT = "https://repo.anaconda.com/pkgs/misc/debrepo/conda"
@@ -165,34 +165,64 @@ def installer_for(conda: Conda, architecture: str) -> Installer:
 
 
 @deploy("Environments")
-def build_environments(box: Box) -> None:
-    """Every declared environment as a release of its own, and its link on that release."""
+def build_environments(box: Box, upgrade: Collection[str] = ()) -> None:
+    """Every declared environment as a release of its own, and its link on that release.
+
+    + upgrade: the names of those that are solved anew
+    """
     for environment in box.environments:
-        built(name=f"Build {environment.name}", environment=environment, box=box)
+        name = environment.name
+        built(name=f"Build {name}", environment=environment, box=box, upgrade=name in upgrade)
 
 
 @operation()
-def built(environment: Environment, box: Box) -> Commands:
+def built(environment: Environment, box: Box, upgrade: bool = False) -> Commands:
     """Build the release that an environment's settings declare, beside what runs, and switch to it.
 
     + environment: what it shall hold
     + box: the box's channels, mirrors and conda
+    + upgrade: solve anew, and build beside as a further release what comes of it
     """
     root, name = box.conda.root, environment.name
-    release = environment.release_id(box.conda.channels)
+    declared = environment.release_id(box.conda.channels)
     there = host.get_fact(CondaReleases, root=root)["environments"].get(name)
     if there and there["plain"]:
         raise OperationError(made_by_hand(root, name))
-    if there and there["current"] == release and release in there["complete"]:
-        host.noop(f"environment {name} is at release {release}")
+    fitting = sorted(filter(fits(declared), there["complete"] if there else []), key=number)
+    current = there["current"] if there and there["current"] in fitting else None
+    if upgrade and fitting and not environment.is_locked:
+        further = f"{declared}-{number(fitting[-1]) + 1}"
+        yield from build(environment, box, further, unlike=current)
+        # One with nothing new in it is gone again.
+        record = f"{layout.conda_release(root, name, further)}/release.json"
+        yield f"[ ! -e {record} ] || {{ {switch_to(root, name, further)}; }}"
         return
-    if not there or release not in there["complete"]:
-        yield from build(environment, box, release)
-    yield switch(f"{root}/envs/{name}", f"../releases/{name}/{release}")
+    if current:
+        locked = ", which is locked: there is nothing to upgrade" if upgrade else ""
+        host.noop(f"environment {name} is at release {current}{locked}")
+        return
+    if not fitting:
+        yield from build(environment, box, declared)
+    yield switch_to(root, name, fitting[-1] if fitting else declared)
 
 
-def build(environment: Environment, box: Box, release: str) -> Iterator[str | PyinfraCommand]:
-    """Fill the directory of a release; release.json comes last and says that it is complete."""
+def fits(declared: str) -> Callable[[str], bool]:
+    """Whether a release is what settings declare, of whenever it was solved."""
+    return lambda release: layout.declares(release) == declared
+
+
+def number(release: str) -> int:
+    """Which of its declaration's releases one is; the first has no number."""
+    return int(release.partition("-")[2] or 1)
+
+
+def build(
+    environment: Environment, box: Box, release: str, unlike: str | None = None
+) -> Iterator[str | PyinfraCommand]:
+    """Fill the directory of a release; release.json comes last and says that it is complete.
+
+    + unlike: a release; with just its packages the new one is thrown away
+    """
     explicit = environment.explicit(box.mirrors.conda)
     lock = f"{layout.CACHE}/{release}.txt" if explicit else None
     if explicit and lock:
@@ -202,6 +232,8 @@ def build(environment: Environment, box: Box, release: str) -> Iterator[str | Py
     yield showing_progress(
         program(
             "build_environment",
+            # It has what speaks to kernels.
+            python=f"{layout.CURRENT}/bin/python",
             root=box.conda.root,
             name=environment.name,
             id=release,
@@ -209,13 +241,57 @@ def build(environment: Environment, box: Box, release: str) -> Iterator[str | Py
             pip=environment.pip,
             channels=environment.channels or box.conda.channels,
             lock=lock,
+            mirror=box.mirrors.conda,
             python_index=box.mirrors.python,
             uv=f"{layout.CURRENT}/bin/uv",
+            variables=environment.variables,
+            unlike=unlike,
             by=f"jupyterbox {__version__}",
         )
     )
     if lock:
         yield f"rm -rf {layout.CACHE}"
+
+
+@operation()
+def rolled_back(environment: str, release: str | None, box: Box) -> Commands:
+    """Go back to another release of an environment, and publish its kernels again.
+
+    + environment: its name
+    + release: its id; by default that of the release that was current before
+    + box: its environments' settings, and where its conda lives
+    """
+    root = box.conda.root
+    there = host.get_fact(CondaReleases, root=root)["environments"]
+    target = release_to_go_back_to(environment, release, there)
+    # The link comes last: a run that dies before has gone back nowhere, and is run again.
+    yield from jupyter.published_of(environment, target, box)
+    if there[environment]["current"] == target:
+        host.noop(f"environment {environment} is at release {target}")
+        return
+    yield switch_to(root, environment, target)
+
+
+def release_to_go_back_to(
+    environment: str, release: str | None, there: Mapping[str, EnvironmentReleases]
+) -> str:
+    """The id of the release that somebody means.
+
+    Raises:
+        OperationError: there is none such.
+    """
+    built = {name: found for name, found in there.items() if found["complete"]}
+    if environment not in built:
+        names = ", ".join(built) or "none"
+        raise OperationError(f"no environment {environment!r} has releases here: there are {names}")
+    found = built[environment]
+    if release is None and found["previous"]:
+        return found["previous"]
+    if release in found["complete"]:
+        return release
+    shown = ", ".join(f"{r} (current)" if r == found["current"] else r for r in found["complete"])
+    wanted = f"release {release!r}" if release else "earlier release"
+    raise OperationError(f"environment {environment} has no {wanted}: there are {shown}")
 
 
 def made_by_hand(root: str, name: str) -> str:
@@ -224,6 +300,11 @@ def made_by_hand(root: str, name: str) -> str:
         f"{root}/envs/{name} was made by hand and holds what nobody declared: "
         f"move it away, or give the environment of the settings another name"
     )
+
+
+def switch_to(root: str, environment: str, release: str) -> str:
+    """The command that makes a release the current one."""
+    return switch(f"{root}/envs/{environment}", f"../releases/{environment}/{release}")
 
 
 def switch(link: str, target: str) -> str:

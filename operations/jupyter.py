@@ -13,6 +13,7 @@ from facts.jupyter import Kernelspec, Offer, PublishedKernelspecs
 from jupyterbox import layout
 from jupyterbox.program import Commands, program
 from jupyterbox.settings import Box, Environment
+from operations import releases
 
 
 class Published(NamedTuple):
@@ -32,12 +33,15 @@ def publish(box: Box) -> None:
 def kernelspecs(box: Box) -> Commands:
     """Publish each environment's kernelspecs; remove ours whose environment is not declared.
 
-    A kernelspec that somebody else put there stays, unless an environment has its name.
+    A kernelspec that somebody else put there stays, unless an environment has its name. Then
+    releases go that are too old to be kept, since from now on no kernelspec names them.
 
-    + box: its environments
+    + box: its environments, and how many releases it keeps
     """
     names = [environment.name for environment in box.environments]
-    state = host.get_fact(PublishedKernelspecs, conda_root=box.conda.root, environments=names)
+    state = host.get_fact(
+        PublishedKernelspecs, conda_root=box.conda.root, environments=names, keep=box.keep
+    )
     offers = state["offered"]
     unbuilt = [e.name for e in box.environments if not is_built(e, box, offers.get(e.name))]
     if unbuilt:
@@ -45,10 +49,42 @@ def kernelspecs(box: Box) -> Commands:
         yield f"echo 'no kernel to publish in: {', '.join(unbuilt)}.' >&2; exit 1"
         return
     wanted = plan(box.environments, offers)
-    stale = [name for name, spec in state["published"].items() if name not in wanted and ours(spec)]
-    changed = [name for name in wanted if state["published"].get(name) != wanted[name].spec]
-    if not changed and not stale:
+    published = state["published"]
+    stale = [name for name, spec in published.items() if name not in wanted and ours(spec)]
+    changed = [name for name in wanted if published.get(name) != wanted[name].spec]
+    old = unnamed(state["surplus"], [f"{layout.KERNELS}/{name}" for name in [*changed, *stale]])
+    if not changed and not stale and not old:
         host.noop("the published kernelspecs are the declared environments'")
+    yield from written(wanted, changed, stale)
+    root = box.conda.root
+    for name, ids in old.items():
+        yield releases.prune(f"{root}/releases/{name}", f"{root}/envs/{name}", ids)
+
+
+def published_of(environment: str, release: str, box: Box) -> Commands:
+    """Publish the kernelspecs of one release of one environment, in place of those it has.
+
+    + environment: its name; one that is not declared has none that are published
+    + release: its id
+    + box: the environment's title and variables
+    """
+    declared = [known for known in box.environments if known.name == environment]
+    if not declared:
+        return
+    state = host.get_fact(
+        PublishedKernelspecs,
+        conda_root=box.conda.root,
+        environments=[environment],
+        releases={environment: release},
+    )
+    wanted, published = plan(declared, state["offered"]), state["published"]
+    stale = [n for n, spec in published.items() if n not in wanted and ours(spec, environment)]
+    changed = [name for name in wanted if published.get(name) != wanted[name].spec]
+    yield from written(wanted, changed, stale)
+
+
+def written(wanted: dict[str, Published], changed: list[str], stale: list[str]) -> Commands:
+    """Bring the published kernelspecs to what is wanted."""
     for name in changed:
         spec, source = wanted[name]
         yield program(
@@ -58,18 +94,33 @@ def kernelspecs(box: Box) -> Commands:
         yield StringCommand("rm -rf", QuoteString(f"{layout.KERNELS}/{name}"))
 
 
+def unnamed(surplus: dict[str, dict[str, list[str]]], going: list[str]) -> dict[str, list[str]]:
+    """The surplus releases of each environment that no kernelspec names but those that go."""
+    found = {
+        environment: [release for release, specs in old.items() if not {*specs} - {*going}]
+        for environment, old in surplus.items()
+    }
+    return {environment: ids for environment, ids in found.items() if ids}
+
+
 def is_built(environment: Environment, box: Box, offer: Offer | None) -> bool:
-    """Whether an environment is at its declared release and brings a kernel."""
-    release = environment.release_id(box.conda.channels)
+    """Whether an environment is at a release of its declaration and brings a kernel."""
+    if offer is None or not offer["specs"]:
+        return False
     # The prefix is a real path, and conda's root may be a link.
-    end = layout.conda_release("", environment.name, release)
-    return offer is not None and offer["prefix"].endswith(end) and bool(offer["specs"])
+    place, _, release = offer["prefix"].rpartition("/")
+    declared = environment.release_id(box.conda.channels)
+    of_it = place.endswith(f"/releases/{environment.name}")
+    return of_it and layout.declares(release) == declared
 
 
-def ours(spec: Kernelspec | None) -> bool:
-    """Whether a published kernelspec is one of this project's."""
+def ours(spec: Kernelspec | None, environment: str | None = None) -> bool:
+    """Whether a published kernelspec is one of this project's, and of an environment if given."""
     metadata = (spec or {}).get("metadata")
-    return isinstance(metadata, dict) and "jupyterbox" in metadata
+    mark = metadata.get("jupyterbox") if isinstance(metadata, dict) else None
+    if not isinstance(mark, dict):
+        return False
+    return environment in (None, mark.get("environment"))
 
 
 def plan(environments: list[Environment], offers: dict[str, Offer]) -> dict[str, Published]:

@@ -27,7 +27,7 @@ from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
 from operations import gpu_problems, turn, users
-from operations.conda import certificates, installer_for, made_by_hand, stage
+from operations.conda import certificates, fits, installer_for, made_by_hand, stage
 from operations.hub import release_id
 from operations.refusing import refuse
 
@@ -57,7 +57,7 @@ class Found(NamedTuple):
         """Whether an environment's declared release must be built."""
         there = self.conda["environments"].get(environment.name)
         release = environment.release_id(box.conda.channels)
-        return not there or release not in there["complete"]
+        return not there or not any(map(fits(release), there["complete"]))
 
 
 @operation()

@@ -119,6 +119,9 @@ LISTS = "/var/lib/apt/lists"
 OLD = ["less=590-2ubuntu2", "gzip=1.12-1ubuntu3", "libexpat1=2.6.1-2build1"]
 SOME = "awk -v RS= -v ORS='\\n\\n' '/^Package: (dpkg|bash|less|gzip|libexpat1)\\n/'"
 
+UV_HASHES = ["--no-deps", "--generate-hashes", "--format", "pylock.toml", "--no-header", "--quiet"]
+# A wheel for everybody, one for this system, both, and none.
+UV_HASHED = ["six==1.16.0", "markupsafe==3.0.3", "wrapt==1.16.0", "antlr4-python3-runtime==4.9.3"]
 UV = {
     "no-such-package": ["no-such-package-jupyterbox-xyz"],
     "no-such-version": ["six==99"],
@@ -443,6 +446,30 @@ def uv() -> None:
             said = done.stderr.replace(folder, "/tmp")
             shown = " ".join(map(repr, arguments))
             write(f"uv/{name}", f"uv {version}, stderr of: uv pip install {shown}", said)
+        uv_answers(program, version, folder)
+
+
+def uv_answers(program: str, version: str, folder: str) -> None:
+    """What uv says of packages in an index, and of a venv whose packages do not fit."""
+    cache = {**os.environ, "UV_CACHE_DIR": f"{folder}/cache"}
+    uv_pip = [program, "--no-config", "pip"]
+    python = ["--python", "v/bin/python"]
+    install = [*uv_pip, "install", "--quiet", *python, "--no-deps", "jupyter_client==8.0.0"]
+    subprocess.run([*install, "tornado==4.5.3"], cwd=folder, check=True, env=cache)
+    for name, stream, arguments in (
+        ("hashes", "stdout", ["compile", *UV_HASHES, *python, "-"]),
+        ("check", "stderr", ["check", *python]),
+    ):
+        done = subprocess.run(
+            [*uv_pip, *arguments],
+            cwd=folder,
+            input="".join(f"{package}\n" for package in UV_HASHED),
+            capture_output=True,
+            text=True,
+            env=cache,
+        )
+        head = f"uv {version}, {stream} of: uv pip {' '.join(arguments)}"
+        write(f"uv/{name}", head, getattr(done, stream))
 
 
 if __name__ == "__main__":

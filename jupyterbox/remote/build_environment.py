@@ -1,83 +1,24 @@
 """Build one release of a conda environment beside those that run, and record what it holds.
 
-Arguments: root, name, id, conda, pip, channels, lock (an @EXPLICIT file, or null), python_index,
-uv, by.
+Arguments: root, name, id, conda, pip, channels, lock (an @EXPLICIT file, or null), mirror (what
+stands before the names of channels), python_index, uv, variables (of its kernels), unlike (the
+release that it is to differ from, or null), by. Runs on the hub's Python.
 """
 
-import glob
 import hashlib
 import json
 import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from drift import baseline
+from kernel_trial import check_kernels
+from pip_packages import check_pip_packages, install_pip_packages, pip_record
 from prefix import Prefix
-from release import Failure, build, record, run
+from reasons import conda_reason
+from release import Failure, Unneeded, build, record, run
 
-CACHE = "/opt/jupyterhub/cache"
-
-
-def last_line(text):
-    """The last line that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
-
-
-def conda_reason(stdout, stderr):
-    """Conda's own error as one sentence."""
-    try:
-        error = json.loads(stdout)
-    except (ValueError, RecursionError):
-        error = None
-    if not isinstance(error, dict):
-        # A malformed spec: conda cannot write that error as JSON, and ends in a traceback of it.
-        raised = re.findall(r"^conda\.exceptions\.\w+: (.+)$", stderr, re.MULTILINE)
-        return raised[-1] if raised else last_line(stderr or stdout)
-    try:
-        return described(next(iter(error.get("errors") or []), error))
-    except (AttributeError, IndexError, KeyError, TypeError):
-        # Another conda may describe its errors otherwise.
-        return last_line(stderr or str(error.get("error", "")))
-
-
-def described(error):
-    """An error that conda wrote as JSON."""
-    kind = str(error.get("exception_name", ""))
-    message = error.get("message") or error.get("error", "")
-    # Less the lines of the tree that a solver draws.
-    lines = [line.strip(" -\u251c\u2514\u2502\u2500") for line in message.splitlines()]
-    lines = [line for line in lines if line]
-    if kind == "PackagesNotFoundInChannelsError":
-        packages = ", ".join(map(repr, error["packages"]))
-        channels = ", ".join(re.findall(r"^  - (.+)$", error["channels_formatted"], re.MULTILINE))
-        return f"no package {packages} in {channels}"
-    if "Unsatisfiable" in kind:
-        ends = (":", ",", "require")
-        clauses = [line if line.endswith(ends) else f"{line};" for line in lines]
-        return "its packages exclude each other: " + " ".join(clauses).partition(": ")[2]
-    if "ToS" in kind:
-        return f"{lines[1]} asks for its Terms of Service, see Conda.accept_anaconda_terms"
-    said = lines[0] if lines else kind
-    url = error.get("url") or ""
-    return said if url in said else f"{said} ({url})"
-
-
-def uv_reason(stderr):
-    """What uv says of its error: that, the first and the last of its causes."""
-    _, found, error = stderr.partition("error: ")
-    if not found:
-        return last_line(stderr)
-    said = error.split("\n\nhint:")[0].splitlines()
-    causes = [line.partition("cause: ")[2] for line in said if line.startswith("  cause: ")]
-    if "[stderr]" in error:
-        # A package that does not build says why in its last line.
-        causes.append(said[-1].strip())
-    return ": ".join(dict.fromkeys([said[0], *causes[:1], *causes[-1:]]))
+FIELDS = ("name", "version", "build", "channel", "subdir", "fn", "url", "md5", "sha256")
 
 
 def install_conda_packages(release, spec):
@@ -95,116 +36,69 @@ def install_conda_packages(release, spec):
         raise Failure(conda_reason(out, err))
 
 
-def install_pip_packages(release, spec):
-    """Add packages from the Python index; what conda installed stays as it is.
-
-    uv would replace a package that conda installed and leave conda's record of it behind, so every
-    version that is there is given to it as a constraint.
-    """
-    uv = [spec["uv"], "--no-config", "--system-certs", "pip"]
-    python = ["--python", f"{release}/bin/python"]
-    # Closed to users: uv's lock file in there is open to everybody, and who holds it stops a build.
-    Path(CACHE).mkdir(mode=0o700, parents=True, exist_ok=True)
-    env = {"UV_CACHE_DIR": f"{CACHE}/uv"}
-    listed = subprocess.run(
-        [*uv, "list", "--format", "json", *python],
-        stdout=subprocess.PIPE,
-        env={**os.environ, **env},
-    )
-    there = json.loads(listed.stdout) if listed.returncode == 0 else []
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write("".join(f"{p['name']}=={p['version']}\n" for p in there))
-        constraints.flush()
-        code, _, err = run(
-            [*uv, "install", *python, "--default-index", spec["python_index"]]
-            + ["--constraints", constraints.name, "--compile-bytecode", "--break-system-packages"]
-            + ["--link-mode", "copy", *spec["pip"]],
-            f"installing {' '.join(spec['pip'])} from the Python index",
-            env,
-        )
-    if code:
-        raise Failure(f"pip packages: {uv_reason(err)}")
-
-
-def register_kernels(release):
-    """Run what packages from the Python index bring to register their kernels, bash_kernel's say.
-
-    A wheel runs nothing when it is installed, so some leave `python -m PACKAGE.install` to people.
-    """
-    for info in pip_packages(release):
-        for program in re.findall(r"^([^/,\n]+)/install\.py,", read(info / "RECORD"), re.MULTILINE):
-            source = read(info.parent / program / "install.py")
-            if "install_kernel_spec" not in source or "--sys-prefix" not in source:
-                continue
-            code, _, err = run(
-                [f"{release}/bin/python", "-I", "-m", f"{program}.install", "--sys-prefix"],
-                f"registering the kernel of {program}",
-            )
-            if code:
-                raise Failure(f"{program} does not register its kernel: {last_line(err)}")
-
-
-def check(release):
-    """Refuse a release that could not start a kernel."""
-    specs = glob.glob(f"{release}/share/jupyter/kernels/*/kernel.json")
-    if not specs:
-        raise Failure("nothing in it brings a kernel: add ipykernel, r-irkernel or another")
-    for path in specs:
-        try:
-            program = json.loads(Path(path).read_text())["argv"][0]
-        except (ValueError, KeyError, TypeError, IndexError):
-            raise Failure(f"its kernel {Path(path).parent.name} is no kernelspec") from None
-        if not (shutil.which(program, path=f"{release}/bin") or os.access(program, os.X_OK)):
-            raise Failure(
-                f"its kernel {Path(path).parent.name} starts {program}, which is not there"
-            )
-    if glob.glob(f"{release}/lib/python3*/site-packages/ipykernel"):
-        code, _, err = run(
-            [f"{release}/bin/python", "-I", "-c", "import ipykernel.kernelapp"], "checking"
-        )
-        if code:
-            raise Failure(f"ipykernel does not import: {last_line(err)}")
-
-
-def contents(release):
+def contents(release, spec):
     """What is in it, from conda's and pip's own records."""
-    fields = ("name", "version", "build", "channel", "subdir", "fn", "url", "md5", "sha256")
     prefix = Prefix(release)
     records = [prefix.record(stem) for stem in prefix.files]
     if prefix.problems:
         raise Failure(prefix.problems[0])
+    marks = baseline(prefix)
     return {
-        "packages": [{key: record.get(key) for key in fields} for record in records],
-        "python": baseline(prefix),
+        "packages": [{key: one.get(key) for key in FIELDS} for one in in_order(records)],
+        "python": marks,
+        "pip": pip_record(release, spec, marks),
     }
 
 
-def pip_packages(release):
-    """The dist-info directories of what conda did not install."""
-    infos = map(Path, glob.glob(f"{release}/lib/python3*/site-packages/*.dist-info"))
-    return [info for info in infos if read(info / "INSTALLER").strip() not in ("conda", "")]
+def in_order(records):
+    """Conda's records, each after those that it depends on: so a lock must name them."""
+    by_name, found = {record["name"]: record for record in records}, {}
+
+    def add(name):
+        if name not in by_name or name in found:
+            return
+        found[name] = None
+        for spec in by_name[name].get("depends") or []:
+            needed = spec.split()[0]
+            # On Anaconda's channels Python depends on pip, which depends on Python.
+            if (name, needed) != ("python", "pip"):
+                add(needed)
+        found[name] = found.pop(name)
+
+    for name in sorted(by_name):
+        add(name)
+    return [by_name[name] for name in found]
 
 
-def read(path):
-    """A file's text; nothing where there is no such file."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+def refuse_the_same(release, spec, found):
+    """Stop where a new solve came to the packages of the release that it is to differ from."""
+    if not spec["unlike"]:
+        return
+    then = json.loads((release.parent / spec["unlike"] / "release.json").read_text())
+    if packages(then) == packages(found):
+        raise Unneeded(f"release {spec['unlike']} has the newest packages already")
+
+
+def packages(found):
+    """What makes one release another, of what is recorded of it."""
+    conda = [(p["name"], p["version"], p["build"], p["sha256"]) for p in found["packages"]]
+    return sorted(conda, key=str), sorted(found["python"])
 
 
 def fill(release, spec):
-    """Install everything, see whether a kernel would start, and record what is there."""
+    """Install everything, see whether its kernels start, and record what is there."""
     install_conda_packages(release, spec)
-    if spec["pip"]:
-        install_pip_packages(release, spec)
-        register_kernels(release)
-    check(release)
+    install_pip_packages(release, spec)
+    found = contents(release, spec)
+    refuse_the_same(release, spec, found)
+    check_pip_packages(release, spec)
+    check_kernels(release, spec)
     declared = {key: spec[key] for key in ("conda", "pip", "channels")}
     if spec["lock"]:
         declared["lock"] = hashlib.sha256(Path(spec["lock"]).read_bytes()).hexdigest()
     about = {"id": spec["id"], "environment": spec["name"], "by": spec["by"]}
-    record(release, {**about, "declared": declared, **contents(release)})
+    about |= {"declared": declared, "mirror": spec["mirror"]}
+    record(release, {**about, **found})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from old_releases import previous
+
 
 def entries(directory):
     """The names in a directory; none where it is not."""
@@ -26,6 +28,7 @@ def environment(root, name):
         current = target.name if target.parent == releases else None
     return {
         "current": current,
+        "previous": previous(releases, current),
         # A directory that is no link was made by hand; it is not ours to replace.
         "plain": link.exists() and not link.is_symlink(),
         "complete": [

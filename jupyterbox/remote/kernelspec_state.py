@@ -1,15 +1,19 @@
 """Print the published kernelspecs, and those that each environment's current release brings.
 
-Arguments: kernels (the published ones' directory), conda_root, environments.
+Arguments: kernels (the published ones' directory), others (further directories of global ones),
+conda_root, environments, releases (by environment, in place of the current one), keep (how many
+releases of each stay; null for all).
 """
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 from kernelspec import read_spec
-from reading import Unreadable
+from old_releases import surplus
+from reading import Unreadable, read
 
 
 def spec_in(directory):
@@ -29,17 +33,50 @@ def specs(directory):
     return {name: spec_in(directory / name) for name in names if (directory / name).is_dir()}
 
 
-def state(kernels, conda_root, environments):
-    """What is published, and what the environments bring."""
-    offered = {}
+def surplus_of(root, name, keep, directories):
+    """The releases of an environment that may go, each with the kernelspecs that name it."""
+    link, releases = root / "envs" / name, root / "releases" / name
+    target = Path(os.path.realpath(link))
+    current = target.name if link.is_symlink() and target.parent == releases else None
+    found = surplus(releases, current, keep)
+    texts = all_specs(directories) if found else {}
+    return {release: naming(releases / release, texts) for release in found}
+
+
+def all_specs(directories):
+    """What every global kernelspec says, by its directory."""
+    found = {}
+    for path in (Path(spec) for places in directories for spec in sorted(Path(places).glob("*"))):
+        try:
+            found[str(path)] = read(path / "kernel.json")
+        except Unreadable:
+            continue
+    return found
+
+
+def naming(release, texts):
+    """The kernelspecs that name a release."""
+    # Not `3a94` in `3a94-2`.
+    name = re.compile(re.escape(os.fsencode(release)) + rb"(?![\w.-])")
+    return [path for path, text in texts.items() if name.search(text)]
+
+
+def state(kernels, others, conda_root, environments, releases, keep):
+    """What is published, what the environments bring, and which of their releases are too many."""
+    # The root may be a link to a larger disk.
+    root, offered, old = Path(os.path.realpath(conda_root)), {}, {}
     for name in environments:
-        prefix = Path(os.path.realpath(Path(conda_root, "envs", name)))
+        link = root / "envs" / name
+        prefix = root / "releases" / name / releases[name] if name in releases else link
+        prefix = Path(os.path.realpath(prefix))
         found = specs(prefix / "share/jupyter/kernels")
         offered[name] = {
             "prefix": str(prefix),
             "specs": {key: spec for key, spec in found.items() if spec is not None},
         }
-    return {"published": specs(Path(kernels)), "offered": offered}
+        if keep and (found := surplus_of(root, name, keep, [kernels, *others])):
+            old[name] = found
+    return {"published": specs(Path(kernels)), "offered": offered, "surplus": old}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ class Failure(Exception):
     """One sentence for the operator."""
 
 
+class Unneeded(Exception):
+    """Why a release that was built is thrown away again, without anything being wrong."""
+
+
 @contextmanager
 def building(prefix):
     """Hold the place where a release is built, alone; it comes empty, and a failure empties it.
@@ -126,6 +130,8 @@ def build(what, prefix, fill):
         with building(prefix) as needed:
             if needed:
                 fill()
+    except Unneeded as reason:
+        print(f"{what}: {reason}.", flush=True)
     except Failure as failure:
         sys.exit(f"{what}: {str(failure).rstrip('.;')}.")
     except OSError as error:

@@ -23,12 +23,18 @@ def module(name: str) -> Any:
 
 
 def call(
-    name: str, /, *, env: dict[str, str] | None = None, as_user: int | None = None, **arguments: Any
+    name: str,
+    /,
+    *,
+    env: dict[str, str] | None = None,
+    as_user: int | None = None,
+    python: str | None = None,
+    **arguments: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program with the command that a box is sent."""
     _, *options, source, given = program(name, **arguments).bits
     # Another user may not get at this one's own Python.
-    python = "/usr/bin/python3" if as_user else sys.executable
+    python = python or ("/usr/bin/python3" if as_user else sys.executable)
     return subprocess.run(
         [python, *options, source.obj, given.obj],
         stdin=subprocess.DEVNULL,

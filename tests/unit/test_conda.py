@@ -21,6 +21,7 @@ from tests.unit.box import ANACONDA3_ID, CONDA, DEPLOYED, INSTALLER, PYTHON3, PY
 from tests.unit.engine import Shown, deployed, fact, first_line, plan, programs, recorded, run, show
 
 STAGED = f"/var/cache/jupyterbox/{INSTALLER.sha256}.sh"
+BUILD = "/opt/jupyterhub/current/bin/python build_environment"
 MARKER = "/opt/conda/.jupyterbox-installing"
 NOT_EMPTY = '[ "$(ls -A -I lost+found /opt/conda 2>/dev/null)" ]'
 
@@ -36,7 +37,7 @@ def says(conda_state: Any = None, system: str = "trixie") -> dict[Any, Any]:
 
 def there(**environments: dict[str, Any]) -> Any:
     """A conda with these environments."""
-    complete: dict[str, Any] = {"current": None, "plain": False, "complete": []}
+    complete: dict[str, Any] = {"current": None, "previous": None, "plain": False, "complete": []}
     found = {name: {**complete, **environment} for name, environment in environments.items()}
     return {"installed": True, "owned": True, "environments": found}
 
@@ -153,7 +154,7 @@ def built(environment: Environment, conda_state: Any, box: Box = DEPLOYED) -> li
 
 def test_an_environment_is_built_beside_what_runs_and_switched_to() -> None:
     [(program, arguments), switched] = built(PYTHON3, there(python3={"current": "0123456789ab"}))
-    assert program == "build_environment"
+    assert program == BUILD
     assert arguments.pop("by").startswith("jupyterbox ")
     assert arguments == {
         "root": "/opt/conda",
@@ -163,8 +164,11 @@ def test_an_environment_is_built_beside_what_runs_and_switched_to() -> None:
         "pip": [],
         "channels": ["conda-forge"],
         "lock": None,
+        "mirror": "https://conda.anaconda.org",
         "python_index": "https://pypi.org/simple",
         "uv": "/opt/jupyterhub/current/bin/uv",
+        "variables": {},
+        "unlike": None,
     }
     assert switched == switch("python3", PYTHON3_ID)
 
@@ -183,7 +187,7 @@ def test_a_complete_release_is_switched_to(current: str | None) -> None:
 
 def test_a_current_release_that_lost_its_record_is_built_anew() -> None:
     [(program, _), switched] = built(PYTHON3, there(python3={"current": PYTHON3_ID}))
-    assert program == "build_environment"
+    assert program == BUILD
     assert switched == switch("python3", PYTHON3_ID)
 
 
@@ -221,6 +225,155 @@ def test_a_lock_is_uploaded_and_not_left(tmp_path: Path) -> None:
     assert arguments["lock"] == path
     assert arguments["conda"] == []
     assert removed == "rm -rf /var/cache/jupyterbox"
+
+
+# --- solved anew ---
+
+
+def upgraded(environment: Environment, conda_state: Any) -> list[Shown]:
+    return run(
+        conda.built, environment=environment, box=DEPLOYED, upgrade=True, says=says(conda_state)
+    )
+
+
+@pytest.mark.parametrize(
+    ("complete", "further"), [([""], "-2"), (["", "-2"], "-3"), (["-9", "-10"], "-11")]
+)
+def test_an_upgrade_is_a_further_release_unless_nothing_is_new(
+    complete: list[str], further: str
+) -> None:
+    there_are = [f"{PYTHON3_ID}{number}" for number in complete]
+    state = there(python3={"current": there_are[0], "complete": ["0123456789ab", *there_are]})
+    [(program, arguments), switched] = upgraded(PYTHON3, state)
+    assert program == BUILD
+    assert arguments["id"] == f"{PYTHON3_ID}{further}"
+    assert arguments["unlike"] == there_are[0]
+    record = f"/opt/conda/releases/python3/{PYTHON3_ID}{further}/release.json"
+    assert switched == f"[ ! -e {record} ] || {{ {switch('python3', f'{PYTHON3_ID}{further}')}; }}"
+
+
+def test_what_was_solved_anew_is_what_is_declared() -> None:
+    complete = [PYTHON3_ID, f"{PYTHON3_ID}-2"]
+    for current in complete:
+        state = there(python3={"current": current, "complete": complete})
+        assert built(PYTHON3, state) == []
+    # After another declaration: the one that was solved last.
+    state = there(python3={"current": "0123456789ab", "complete": ["0123456789ab", *complete]})
+    assert built(PYTHON3, state) == [switch("python3", f"{PYTHON3_ID}-2")]
+
+
+def test_an_upgrade_of_what_is_not_there_is_its_first_release() -> None:
+    [(_, arguments), switched] = upgraded(PYTHON3, there())
+    assert (arguments["id"], arguments["unlike"]) == (PYTHON3_ID, None)
+    assert switched == switch("python3", PYTHON3_ID)
+
+
+def test_an_upgrade_of_another_current_release_has_nothing_to_differ_from() -> None:
+    state = there(python3={"current": "0123456789ab", "complete": [PYTHON3_ID, "0123456789ab"]})
+    [(_, arguments), _] = upgraded(PYTHON3, state)
+    assert (arguments["id"], arguments["unlike"]) == (f"{PYTHON3_ID}-2", None)
+
+
+def test_a_locked_environment_has_nothing_to_upgrade(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text(f"@EXPLICIT\nhttps://example.org/noarch/package.conda#{'0' * 64}\n")
+    locked = Environment(name="x", lock=lock)
+    release = locked.release_id(["conda-forge"])
+    state = there(x={"current": release, "complete": [release]})
+    assert upgraded(locked, state) == []
+    loose = Environment(name="x", lock=lock, pip=["six"])
+    release = loose.release_id(["conda-forge"])
+    state = there(x={"current": release, "complete": [release]})
+    assert [command[0] for command in upgraded(loose, state) if isinstance(command, tuple)] == [
+        "put",
+        BUILD,
+    ]
+
+
+# --- back ---
+
+
+def rolled_back(
+    release: str | None, conda_state: Any, published: Any, name: str = "python3"
+) -> Any:
+    return run(
+        conda.rolled_back,
+        environment=name,
+        release=release,
+        box=DEPLOYED,
+        says={**says(conda_state), **programs(kernelspec_state=published)},
+    )
+
+
+def offered(release: str, *published: str) -> dict[str, Any]:
+    """The kernel of a release, and what is published."""
+    spec = {"argv": ["python"], "display_name": "Python 3", "language": "python"}
+    mark = {"metadata": {"jupyterbox": {"environment": "python3", "kernel": "ir"}}}
+    others = {"metadata": {"jupyterbox": {"environment": "anaconda3", "kernel": "ir"}}}
+    return {
+        "offered": {
+            "python3": {
+                "prefix": f"/opt/conda/releases/python3/{release}",
+                "specs": {"python3": spec},
+            }
+        },
+        "published": {
+            **{name: {**spec, **mark} for name in published},
+            "a": {**spec, **others},
+        },
+        "surplus": {},
+    }
+
+
+def test_an_environment_goes_back_with_its_kernels() -> None:
+    state = there(
+        python3={"current": PYTHON3_ID, "previous": "aaa", "complete": ["aaa", "bbb", PYTHON3_ID]}
+    )
+    for release, target in ((None, "aaa"), ("bbb", "bbb")):
+        published = offered(target, "python3", "python3-ir")
+        [publish, stale, switched] = rolled_back(release, state, published)
+        assert publish[0] == "publish_kernelspec"
+        assert publish[1]["spec"]["argv"] == [f"/opt/conda/releases/python3/{target}/bin/python"]
+        assert publish[1]["spec"]["display_name"] == PYTHON3.label
+        assert stale == "rm -rf /opt/jupyterhub/share/jupyter/kernels/python3-ir"
+        # Last: what dies before has gone nowhere, and finds the same release to go to.
+        assert switched == switch("python3", target)
+
+
+def test_a_release_of_an_environment_that_is_not_declared_is_only_switched_to() -> None:
+    state = there(old={"current": "bbb", "previous": "aaa", "complete": ["aaa", "bbb"]})
+    assert rolled_back(None, state, {}, name="old") == [switch("old", "aaa")]
+
+
+def test_going_back_to_where_one_is_changes_nothing() -> None:
+    state = there(old={"current": "bbb", "previous": "aaa", "complete": ["aaa", "bbb"]})
+    assert rolled_back("bbb", state, {}, name="old") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "sentence"),
+    [
+        ("nope", None, "no environment 'nope' has releases here: there are python3, r"),
+        ("mine", None, "no environment 'mine' has releases here: there are python3, r"),
+        (
+            "python3",
+            "ccc",
+            "environment python3 has no release 'ccc': there are aaa, bbb (current)",
+        ),
+        ("r", None, "environment r has no earlier release: there are aaa (current)"),
+    ],
+)
+def test_where_nobody_can_go_back_to(name: str, release: str | None, sentence: str) -> None:
+    state = there(
+        python3={"current": "bbb", "previous": "aaa", "complete": ["aaa", "bbb"]},
+        mine={"plain": True},
+        r={"current": "aaa", "complete": ["aaa"]},
+    )
+    with pytest.raises(OperationError) as caught:
+        rolled_back(release, state, {}, name)
+    assert str(caught.value) == sentence
 
 
 def test_one_made_by_hand_is_not_replaced() -> None:

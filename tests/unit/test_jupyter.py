@@ -35,10 +35,13 @@ def offer(environment: Environment, **specs: Any) -> dict[str, Any]:
 
 
 def publishing(
-    declared: Box, offered: dict[str, Any], published: dict[str, Any] | None = None
+    declared: Box,
+    offered: dict[str, Any],
+    published: dict[str, Any] | None = None,
+    surplus: dict[str, dict[str, list[str]]] | None = None,
 ) -> list[Shown]:
     """What is run to publish."""
-    there = {"published": published or {}, "offered": offered}
+    there = {"published": published or {}, "offered": offered, "surplus": surplus or {}}
     return run(jupyter.kernelspecs, box=declared, says=programs(kernelspec_state=there))
 
 
@@ -57,7 +60,7 @@ def test_kernelspecs_as_a_deployed_box_says() -> None:
 
 
 def test_a_box_without_python_has_no_kernelspecs() -> None:
-    assert fact(PublishedKernelspecs) == {"published": {}, "offered": {}}
+    assert fact(PublishedKernelspecs) == {"published": {}, "offered": {}, "surplus": {}}
 
 
 # --- every kernelspec ---
@@ -410,7 +413,7 @@ def test_two_kernels_of_one_name_are_refused() -> None:
         "a": offer(one, python3=SPEC, bash=SPEC),
         "a-bash": offer(other, python3=SPEC),
     }
-    there = {"published": {}, "offered": offered}
+    there = {"published": {}, "offered": offered, "surplus": {}}
     with pytest.raises(OperationError) as caught:
         plan(jupyter.kernelspecs, box=box(one, other), says=programs(kernelspec_state=there))
     assert str(caught.value) == (
@@ -446,6 +449,43 @@ def test_a_root_behind_a_link_is_the_same_release() -> None:
     [(name, arguments)] = publishing(box(), {"python3": there})
     assert name == "publish_kernelspec"
     assert arguments["spec"]["env"]["CONDA_PREFIX"].startswith("/disk/conda/")
+
+
+# --- releases that nothing names any more ---
+
+PRUNE = {"directory": "/opt/conda/releases/python3", "link": "/opt/conda/envs/python3"}
+
+
+@pytest.mark.parametrize("place", ["/usr/local/share/jupyter/kernels/x", f"{layout.KERNELS}/x"])
+def test_an_old_release_goes_unless_a_kernelspec_names_it(place: str) -> None:
+    there = state("jupyter/state-deployed")
+    old = {"python3": {"aaa": [], "bbb": [place]}}
+    [(program, arguments)] = publishing(DEPLOYED, there["offered"], there["published"], old)
+    assert program == "prune"
+    assert arguments == {**PRUNE, "names": ["aaa"], "beside": []}
+
+
+def test_a_release_that_is_named_by_what_is_published_anew_goes_after_that() -> None:
+    there = state("jupyter/state-deployed")
+    there["published"]["python3"]["argv"] = ["/opt/conda/releases/python3/aaa/bin/python"]
+    old = {"python3": {"aaa": [f"{layout.KERNELS}/python3"]}}
+    publish, pruned = publishing(DEPLOYED, there["offered"], there["published"], old)
+    assert publish[0] == "publish_kernelspec"
+    assert pruned == ("prune", {**PRUNE, "names": ["aaa"], "beside": []})
+
+
+def test_releases_stay_until_all_kernels_can_be_published() -> None:
+    old: dict[str, dict[str, list[str]]] = {"python3": {"aaa": []}}
+    [said] = publishing(box(), {}, {}, old)
+    assert said.startswith("echo 'no kernel to publish in: python3.'")
+
+
+def test_what_was_solved_anew_is_published() -> None:
+    there = offer(PYTHON3, python3=SPEC)
+    there["prefix"] += "-2"
+    [(name, arguments)] = publishing(box(), {"python3": there})
+    assert name == "publish_kernelspec"
+    assert arguments["spec"]["argv"][0] == f"{there['prefix']}/bin/python"
 
 
 def test_the_layer_is_this_operation() -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import stat
+import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -19,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyterbox.settings import Hub
-from operations.hub import pinned
+from operations.hub_release import lock_of, pinned
 from tests.unit.engine import RECORDED, recorded
 from tests.unit.remote import call, module
 
-build_environment = module("build_environment")
+reasons = module("reasons")
 
 CHANNEL = "http://127.0.0.1:8123/channel"
 
@@ -31,10 +32,14 @@ CHANNEL = "http://127.0.0.1:8123/channel"
 TOOL = """\
 #!/bin/sh
 place="$(dirname "$0")/said"
-printf '%s\\n' "$@" > "$place/arguments"
+printf '%s\\n' "$@" > "$place/arguments$([ "$3" != pip ] || echo "-$4")"
 env > "$place/environment"
 for file; do case "$file" in *.txt) cp "$file" "$place/constraints" ;; esac; done
-if [ "$2" = list ] || [ "$4" = list ]; then cat "$place/list"; exit 0; fi
+case "$4" in
+    list) cat "$place/list"; exit 0 ;;
+    compile) cat "$place/compile"; exit 0 ;;
+    check) cat "$place/check" >&2; exit 1 ;;
+esac
 cat "$place/out"; cat "$place/err" >&2
 [ -e "$place/fill" ] && . "$place/fill"
 exit "$(cat "$place/code")"
@@ -54,20 +59,58 @@ class Tool:
 
     def says(self, out: str = "", err: str = "", code: int = 0, fill: str = "") -> None:
         """What it answers, and a shell script for what it does."""
-        for name, text in (("out", out), ("err", err), ("code", str(code)), ("list", "[]")):
+        says = {"out": out, "err": err, "code": str(code), "list": "[]", "compile": "", "check": ""}
+        for name, text in says.items():
             (self.said / name).write_text(text)
         (self.said / "fill").write_text(fill)
 
     @property
     def arguments(self) -> list[str] | None:
-        """What it was called with, if it was."""
-        asked = self.said / "arguments"
+        """What it was called with to install, if it was."""
+        return self.called_with("-install") or self.called_with("")
+
+    def called_with(self, what: str) -> list[str] | None:
+        """The arguments of one of its commands."""
+        asked = self.said / f"arguments{what}"
         return asked.read_text().splitlines() if asked.exists() else None
 
     def environment(self, name: str) -> str | None:
         """A variable that it was called with."""
         lines = (self.said / "environment").read_text().splitlines()
         return dict(line.partition("=")[::2] for line in lines if "=" in line).get(name)
+
+
+# In place of the hub's jupyter_client: it runs a kernel, which has answered when it ends well.
+JUPYTER_CLIENT = """\
+import json, subprocess
+
+class KernelSpecManager:
+    def __init__(self, kernel_dirs, ensure_native_kernel):
+        [self.directory] = kernel_dirs
+
+class KernelManager:
+    def __init__(self, kernel_name, kernel_spec_manager):
+        with open(f"{kernel_spec_manager.directory}/{kernel_name}/kernel.json") as file:
+            self.spec = json.load(file)
+
+    def start_kernel(self, cwd, stdout, stderr):
+        with open("PLACE", "a") as file:
+            file.write(json.dumps(self.spec) + chr(10))
+        self.ended = subprocess.run(self.spec["argv"], stdout=stdout, stderr=stderr).returncode
+
+    def blocking_client(self):
+        return self
+
+    def start_channels(self):
+        pass
+
+    def wait_for_ready(self, timeout):
+        if self.ended:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+
+    def shutdown_kernel(self, now):
+        raise RuntimeError("No kernel is running!")
+"""
 
 
 class Builder:
@@ -78,7 +121,22 @@ class Builder:
         self.prefix = self.root / "releases/x/0123456789ab"
         self.conda = Tool(self._made(self.root / "bin/conda"))
         self.uv = Tool(self._made(folder / "hub/bin/uv"))
+        self.started = folder / "started"
+        self.python = self._hub(folder / "hub")
         self.fill_with_kernel()
+
+    def _hub(self, hub: Path) -> Path:
+        """The hub's Python, with something that starts kernels."""
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        package = hub / f"lib/{version}/site-packages/jupyter_client"
+        package.mkdir(parents=True)
+        for name in ("__init__", "manager", "kernelspec"):
+            text = JUPYTER_CLIENT.replace("PLACE", str(self.started))
+            (package / f"{name}.py").write_text(text)
+        real = Path(sys.executable).resolve()
+        (hub / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
+        (hub / "bin/python").symlink_to(real)
+        return hub / "bin/python"
 
     @staticmethod
     def _made(path: Path) -> Path:
@@ -109,11 +167,14 @@ class Builder:
             "pip": [],
             "channels": [CHANNEL, "bioconda"],
             "lock": None,
+            "mirror": "https://mirror/conda",
             "python_index": "https://example.org/simple",
             "uv": str(self.uv.path),
+            "variables": {},
+            "unlike": None,
             "by": "jupyterbox test",
         }
-        return call("build_environment", **{**spec, **changes})
+        return call("build_environment", python=str(self.python), **{**spec, **changes})
 
     def failure(self, **changes: Any) -> str:
         """The sentence that it ends with; it must leave nothing behind."""
@@ -167,13 +228,17 @@ def test_a_release_is_what_conda_made_with_a_record_of_it(builder: Builder) -> N
             }
         ],
         "python": {},
+        "pip": [],
+        "mirror": "https://mirror/conda",
         "built": "",
     }
     assert builder.uv.arguments is None
 
 
 def test_it_says_what_it_does(builder: Builder) -> None:
-    assert builder.build().stdout == "solving and installing python=3.11 ipykernel\n"
+    assert builder.build().stdout == (
+        "solving and installing python=3.11 ipykernel\nstarting its kernel python3\n"
+    )
 
 
 def test_a_complete_release_is_left_alone(builder: Builder) -> None:
@@ -333,7 +398,7 @@ def test_condas_reason_is_one_sentence_and_nothing_stays(
 
 def test_the_classic_solver_is_understood_too() -> None:
     said = conda_said("42d-unsat-classic-json")
-    reason = build_environment.conda_reason(said["out"], said["err"])
+    reason = reasons.conda_reason(said["out"], said["err"])
     assert reason.startswith("its packages exclude each other: ")
     assert "needs-new-six -> six[version='>=1.17']" in reason
     assert "\n" not in reason
@@ -372,8 +437,8 @@ KINDS = ["PackagesNotFoundInChannelsError", "UnsatisfiableError", "CondaToSError
     st.text(),
 )
 def test_garbage_is_a_reason_too(out: str, err: str) -> None:
-    assert isinstance(build_environment.conda_reason(out, err), str)
-    assert isinstance(build_environment.uv_reason(err), str)
+    assert isinstance(reasons.conda_reason(out, err), str)
+    assert isinstance(reasons.uv_reason(err), str)
 
 
 def test_no_conda_at_all(builder: Builder) -> None:
@@ -462,7 +527,7 @@ def test_uvs_reason_is_one_sentence_and_nothing_stays(
 
 
 def test_the_recordings_are_of_the_uv_that_the_lock_pins() -> None:
-    version = pinned(Hub(), "uv").split()[0].replace("==", " ")
+    version = pinned(lock_of(Hub()), "uv").split()[0].replace("==", " ")
     for path in sorted((RECORDED / "uv").iterdir()):
         assert path.read_text().startswith(f"# {version}, "), "record them with this uv"
 
@@ -500,17 +565,192 @@ def test_a_release_without_a_kernel_that_starts_is_refused(
     assert builder.failure() == f"environment x: {sentence}."
 
 
-def test_an_ipykernel_that_does_not_import_is_refused(builder: Builder) -> None:
+def test_a_kernel_that_does_not_start_is_refused(builder: Builder) -> None:
     builder.fill_with_kernel(
         extra=f"""
-        mkdir -p {builder.prefix}/lib/python3.11/site-packages/ipykernel
         rm {builder.prefix}/bin/python
         printf '#!/bin/sh\\necho "ImportError: libzmq.so.5" >&2; exit 1\\n' \
             > {builder.prefix}/bin/python
         chmod 755 {builder.prefix}/bin/python"""
     )
     assert builder.failure() == (
-        "environment x: ipykernel does not import: ImportError: libzmq.so.5."
+        "environment x: its kernel python3 does not start: ImportError: libzmq.so.5."
+    )
+
+
+def test_a_kernel_is_started_as_a_users_server_would(builder: Builder) -> None:
+    builder.fill_with_kernel(argv='["python", "-m", "ipykernel_launcher"], "env": {"A": "1"}')
+    assert builder.build(variables={"B": "2"}).returncode == 0
+    # jupyter_client would put its own Python in the place of a bare `python`.
+    assert json.loads(builder.started.read_text()) == {
+        "argv": [f"{builder.prefix}/bin/python", "-m", "ipykernel_launcher"],
+        "env": {
+            "A": "1",
+            "PATH": f"{builder.prefix}/bin:${{PATH}}",
+            "CONDA_PREFIX": str(builder.prefix),
+            "CONDA_DEFAULT_ENV": "x",
+            "B": "2",
+        },
+    }
+
+
+# --- a release that is to differ from another ---
+
+
+def test_a_solve_that_comes_to_the_same_packages_is_thrown_away(builder: Builder) -> None:
+    builder.build()
+    first, builder.prefix = builder.prefix, builder.prefix.with_name("0123456789ab-2")
+    builder.fill_with_kernel()
+    done = builder.build(id="0123456789ab-2", unlike="0123456789ab")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "environment x: release 0123456789ab has the newest packages already."
+    )
+    assert not builder.prefix.exists()
+    assert (first / "release.json").exists()
+
+
+def test_a_solve_that_comes_to_others_is_a_release(builder: Builder) -> None:
+    builder.build()
+    builder.prefix = builder.prefix.with_name("0123456789ab-2")
+    site = builder.prefix / "lib/python3.11/site-packages"
+    builder.fill_with_kernel(extra=f"mkdir -p {site}/six-1.17.0.dist-info")
+    assert builder.build(id="0123456789ab-2", unlike="0123456789ab").returncode == 0
+    assert builder.record["id"] == "0123456789ab-2"
+
+
+# --- what a lock is made of ---
+
+
+def test_every_package_comes_after_those_that_it_needs(builder: Builder) -> None:
+    depends = {
+        "a": ["z >=2", "python >=3.11,<3.12.0a0"],
+        "pip": ["python >=3.11", "wheel"],
+        "wheel": ["__glibc >=2.17"],
+        "z": ["libz"],
+        "libz": [],
+    }
+    records = [
+        json.dumps({"name": name, "version": "1", "build": "0", "depends": needed})
+        for name, needed in depends.items()
+    ]
+    meta = builder.prefix / "conda-meta"
+    builder.fill_with_kernel(
+        extra="".join(
+            f"printf '%s' '{record}' > {meta}/{name}-1-0.json\n"
+            for name, record in zip(depends, records, strict=True)
+        )
+        + f"""
+        printf '%s' '{{"name": "python", "version": "3.11.2", "build": "0", "depends": ["pip"]}}' \
+            > {meta}/python-3.11.2-0.json"""
+    )
+    done = builder.build()
+    assert done.returncode == 0, done.stderr
+    names = [package["name"] for package in builder.record["packages"]]
+    # Anaconda's Python depends on pip, which depends on Python: Python it is that comes first.
+    assert names == ["libz", "z", "python", "a", "wheel", "pip"]
+
+
+PACKAGES = {
+    "six-1.16.0": "py2-none-any py3-none-any",
+    "MarkupSafe-3.0.3": "cp311-cp311-manylinux_2_17_x86_64 cp311-cp311-manylinux2014_x86_64 "
+    "cp311-cp311-manylinux_2_28_x86_64",
+    "wrapt-1.16.0": "py3-none-any",
+    # Made from its source, on the box.
+    "antlr4_python3_runtime-4.9.3": "py3-none-any",
+}
+
+
+def fill_from_index(builder: Builder, **direct: str) -> None:
+    """Have packages in the environment that uv has installed, with tags and direct_url.json."""
+    site = builder.prefix / "lib/python3.11/site-packages"
+    extra = ""
+    for stem, tags in PACKAGES.items():
+        info = site / f"{stem}.dist-info"
+        lines = "\\n".join(f"Tag: {tag}" for tag in tags.split())
+        extra += (
+            f"mkdir -p {info}; echo uv > {info}/INSTALLER; printf '{lines}\\n' > {info}/WHEEL\n"
+        )
+        if source := direct.get(stem.partition("-")[0]):
+            extra += f"printf '%s' '{source}' > {info}/direct_url.json\n"
+    builder.fill_with_kernel(extra=extra)
+    (builder.uv.said / "compile").write_text(recorded("uv/hashes"))
+
+
+def hashes(builder: Builder) -> dict[str, list[str]]:
+    """The beginnings of what is recorded."""
+    return {one["name"]: [h[:8] for h in one["hashes"]] for one in builder.record["pip"]}
+
+
+def test_pip_packages_are_recorded_with_the_hash_of_their_file(builder: Builder) -> None:
+    fill_from_index(builder)
+    done = builder.build(pip=["six", "wrapt"])
+    assert done.returncode == 0, done.stderr
+    assert hashes(builder) == {
+        "antlr4-python3-runtime": ["f224469b"],
+        "markupsafe": ["0bf2a864"],
+        "six": ["8abb2f1d"],
+        "wrapt": ["6906c410"],
+    }
+    asked = (builder.uv.said / "constraints").read_text().split()
+    assert sorted(asked) == [
+        *("antlr4-python3-runtime==4.9.3", "markupsafe==3.0.3", "six==1.16.0", "wrapt==1.16.0")
+    ]
+
+
+def test_an_index_that_does_not_tell_hashes_fails_no_build(builder: Builder) -> None:
+    fill_from_index(builder)
+    (builder.uv.said / "compile").write_text("")
+    assert builder.build(pip=["six"]).returncode == 0
+    assert {*map(len, hashes(builder).values())} == {0}
+
+
+def test_what_did_not_come_from_an_index_says_from_where(builder: Builder) -> None:
+    fill_from_index(
+        builder,
+        six='{"url": "https://example.org/six.whl", "archive_info": {}}',
+        wrapt='{"url": "https://example.org/wrapt", "vcs_info": {"vcs": "git"}}',
+    )
+    assert builder.build(pip=["six"]).returncode == 0
+    sources = {one["name"]: one["source"] for one in builder.record["pip"]}
+    assert (sources["six"], sources["wrapt"]) == ("https://example.org/six.whl", False)
+    assert sources["markupsafe"] is None
+    asked = (builder.uv.said / "constraints").read_text()
+    assert "six @ https://example.org/six.whl\n" in asked
+    assert "wrapt" not in asked
+
+
+def test_pip_packages_of_a_lock_are_installed_by_their_hashes(builder: Builder) -> None:
+    fill_from_index(builder)
+    lock = builder.root / "lock.conda"
+    requirement = f"markupsafe==3.0.3 --hash=sha256:{'5' * 64}"
+    lock.write_text(f"@EXPLICIT\nhttps://example.org/python.conda#abc\n# pip {requirement}\n")
+    done = builder.build(lock=str(lock), conda=[])
+    assert done.returncode == 0, done.stderr
+    arguments = builder.uv.called_with("-install") or []
+    assert {"--no-deps", "--require-hashes", "--requirements"} <= {*arguments}
+    # What the lock says counts, whatever else the index has.
+    assert hashes(builder)["markupsafe"] == ["55555555"]
+
+
+def test_a_package_from_the_index_that_lacks_something_is_refused(builder: Builder) -> None:
+    site = builder.prefix / "lib/python3.11/site-packages/jupyter_client-8.0.0.dist-info"
+    builder.fill_with_kernel(extra=f"mkdir -p {site}; echo uv > {site}/INSTALLER")
+    (builder.uv.said / "check").write_text(recorded("uv/check"))
+    assert builder.failure(pip=["jupyter_client"]) == (
+        "environment x: pip packages: jupyter-client requires jupyter-core>=4.12,!=5.0.*, "
+        "but it's not installed."
+    )
+
+
+def test_what_condas_packages_say_to_pip_is_told_and_no_reason(builder: Builder) -> None:
+    site = builder.prefix / "lib/python3.11/site-packages/jupyter_client-8.0.0.dist-info"
+    builder.fill_with_kernel(extra=f"mkdir -p {site}; echo conda > {site}/INSTALLER")
+    (builder.uv.said / "check").write_text(recorded("uv/check"))
+    done = builder.build()
+    assert done.returncode == 0, done.stderr
+    assert "conda's jupyter-client requires tornado>=6.2, but 4.5.3 is installed, says pip" in (
+        done.stdout.splitlines()
     )
 
 
@@ -529,8 +769,9 @@ def fill_with_package(builder: Builder, source: str, status: int = 0) -> None:
         echo 'bash_kernel/install.py,sha256=x,1' > {site}/bash_kernel-1.0.dist-info/RECORD
         echo '{source}' > {site}/bash_kernel/install.py
         rm {builder.prefix}/bin/python
-        printf '#!/bin/sh\\necho "$@" > {builder.root}/ran; echo no >&2; exit {status}\\n' \
-            > {builder.prefix}/bin/python
+        # Without arguments it is a kernel that answers.
+        printf '#!/bin/sh\\n[ "$1" ] || exit 0\\necho "$@" > %s\\necho no >&2; exit {status}\\n' \
+            {builder.root}/ran > {builder.prefix}/bin/python
         chmod 755 {builder.prefix}/bin/python"""
     )
 

@@ -66,18 +66,35 @@ def test_an_environment_is_at_the_release_that_its_link_names(tmp_path: Path) ->
     release(tmp_path, "python3", "ccc", complete=False)
     link(tmp_path, "python3", "../releases/python3/bbb")
     assert environments(tmp_path) == {
-        "python3": {"current": "bbb", "plain": False, "complete": ["aaa", "bbb"]}
+        "python3": {
+            "current": "bbb",
+            "previous": "aaa",
+            "plain": False,
+            "complete": ["aaa", "bbb"],
+        }
     }
 
 
 def test_a_release_that_nothing_names_yet(tmp_path: Path) -> None:
     release(tmp_path, "r", "aaa")
-    assert environments(tmp_path) == {"r": {"current": None, "plain": False, "complete": ["aaa"]}}
+    found = environments(tmp_path)["r"]
+    assert (found["current"], found["complete"]) == (None, ["aaa"])
 
 
 def test_a_directory_made_by_hand_is_plain(tmp_path: Path) -> None:
     (tmp_path / "envs/mine").mkdir(parents=True)
-    assert environments(tmp_path) == {"mine": {"current": None, "plain": True, "complete": []}}
+    assert environments(tmp_path) == {
+        "mine": {"current": None, "previous": None, "plain": True, "complete": []}
+    }
+
+
+def test_the_previous_release_is_the_one_that_was_left_last(tmp_path: Path) -> None:
+    for identity in ("aaa", "bbb", "ccc", "ddd"):
+        release(tmp_path, "python3", identity)
+    link(tmp_path, "python3", "../releases/python3/aaa")
+    # A run died between the note and the switch: `aaa` was not left at last.
+    (tmp_path / "releases/python3/.history").write_text("ddd\nbbb\naaa\n")
+    assert environments(tmp_path)["python3"]["previous"] == "bbb"
 
 
 def test_a_link_that_leads_elsewhere_is_at_no_release(tmp_path: Path) -> None:
@@ -86,7 +103,7 @@ def test_a_link_that_leads_elsewhere_is_at_no_release(tmp_path: Path) -> None:
     link(tmp_path, "away", "/usr")
     found = environments(tmp_path)
     assert found["python3"]["current"] is None
-    assert found["away"] == {"current": None, "plain": False, "complete": []}
+    assert (found["away"]["current"], found["away"]["plain"]) == (None, False)
 
 
 def test_what_conda_leaves_beside_the_environments_is_none(tmp_path: Path) -> None:

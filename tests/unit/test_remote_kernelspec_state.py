@@ -17,10 +17,23 @@ SPEC = {"argv": ["python", "-m", "ipykernel_launcher"], "display_name": "Python 
 
 def published(kernels: Path) -> dict[str, Any]:
     """What is published in a directory."""
-    found: dict[str, Any] = answered(
-        "kernelspec_state", kernels=str(kernels), conda_root="/nowhere", environments=[]
-    )["published"]
+    found: dict[str, Any] = state(kernels=str(kernels))["published"]
     return found
+
+
+ASKED: dict[str, Any] = {
+    "kernels": "/nowhere",
+    "others": [],
+    "conda_root": "/nowhere",
+    "environments": [],
+    "releases": {},
+    "keep": None,
+}
+
+
+def state(**asked: Any) -> Any:
+    """What the program answers."""
+    return answered("kernelspec_state", **{**ASKED, **asked})
 
 
 def put(directory: Path, text: str) -> Path:
@@ -89,9 +102,7 @@ def test_one_that_may_not_be_read_is_none() -> None:
         done = call(
             "kernelspec_state",
             as_user=65534 if os.geteuid() == 0 else None,
-            kernels=directory,
-            conda_root="/nowhere",
-            environments=[],
+            **{**ASKED, "kernels": directory},
         )
     assert json.loads(done.stdout)["published"] == {"x": None}
 
@@ -102,17 +113,13 @@ def test_an_environment_offers_what_its_release_brings(tmp_path: Path) -> None:
     put(prefix / "share/jupyter/kernels/broken", "no")
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs/r").symlink_to("../releases/r/aaa")
-    assert answered(
-        "kernelspec_state",
-        kernels=str(tmp_path / "kernels"),
-        conda_root=str(tmp_path),
-        environments=["r", "unbuilt"],
-    ) == {
+    assert state(conda_root=str(tmp_path), environments=["r", "unbuilt"]) == {
         "published": {},
         "offered": {
             "r": {"prefix": str(prefix), "specs": {"ir": SPEC}},
             "unbuilt": {"prefix": str(tmp_path / "envs/unbuilt"), "specs": {}},
         },
+        "surplus": {},
     }
 
 
@@ -122,7 +129,47 @@ def test_a_root_behind_a_link_is_spoken_of_as_it_really_lies(tmp_path: Path) -> 
     (disk / "envs").mkdir()
     (disk / "envs/r").symlink_to("../releases/r/aaa")
     root.symlink_to(disk)
-    [offer] = answered(
-        "kernelspec_state", kernels="/nowhere", conda_root=str(root), environments=["r"]
-    )["offered"].values()
+    [offer] = state(conda_root=str(root), environments=["r"])["offered"].values()
     assert offer == {"prefix": f"{disk}/releases/r/aaa", "specs": {"ir": SPEC}}
+
+
+def test_a_release_is_read_in_place_of_the_current_one(tmp_path: Path) -> None:
+    for release in ("aaa", "bbb"):
+        put(tmp_path / f"releases/r/{release}/share/jupyter/kernels/{release}", json.dumps(SPEC))
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs/r").symlink_to("../releases/r/bbb")
+    found = state(conda_root=str(tmp_path), environments=["r"], releases={"r": "aaa"})
+    assert found["offered"]["r"] == {
+        "prefix": str(tmp_path / "releases/r/aaa"),
+        "specs": {"aaa": SPEC},
+    }
+
+
+def test_too_many_releases_come_with_the_kernelspecs_that_name_them(tmp_path: Path) -> None:
+    root, kernels, others = tmp_path / "conda", tmp_path / "kernels", tmp_path / "others"
+    for age, release in enumerate(["aaa", "aaa-2", "bbb", "ccc"]):
+        record = root / "releases/r" / release / "release.json"
+        record.parent.mkdir(parents=True)
+        record.touch()
+        os.utime(record, (age, age))
+    (root / "envs").mkdir()
+    (root / "envs/r").symlink_to("../releases/r/ccc")
+    for place, release in ((kernels / "r", "bbb"), (others / "mine", "aaa-2")):
+        put(place, json.dumps({"argv": [f"{root}/releases/r/{release}/bin/R"]}))
+    put(others / "broken", f"{{ {root}/releases/r/aaa")
+    asked = {
+        "kernels": str(kernels),
+        "others": [str(others), "/nowhere"],
+        "conda_root": str(root),
+        "environments": ["r", "unbuilt"],
+    }
+    assert state(**asked, keep=1)["surplus"] == {
+        # What nobody can start from may be mended, and then it can.
+        "r": {
+            "aaa": [str(others / "broken")],
+            "aaa-2": [str(others / "mine")],
+            "bbb": [str(kernels / "r")],
+        }
+    }
+    assert list(state(**asked, keep=3)["surplus"]["r"]) == ["aaa"]
+    assert state(**asked, keep=4)["surplus"] == {}
