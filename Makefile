@@ -5,6 +5,7 @@ PYTHON := /usr/bin/python3
 UV_VERSION := 0.13.9
 RELEASE ?= trixie
 RUN := .venv/bin
+SHELL := /bin/bash
 
 # A site's own authorities are in the system's list; uv and older pips bring lists of their own.
 export UV_SYSTEM_CERTS ?= true
@@ -12,6 +13,10 @@ export PIP_CERT ?= /etc/ssl/certs/ca-certificates.crt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The lock decides, not what a machine is set to.
 UV := env -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never .tools/bin/uv
+
+# The box tests of a release that a marker chooses; its lines begin with the third word, or the release.
+box = set -o pipefail; $(RUN)/python -m pytest tests/box -v --durations=10 --release $(1) -m '$(2)' 2>&1 \
+    | sed -u 's/^/$(or $(3),$(1)): /'
 
 .PHONY: help
 help: ## this list
@@ -26,9 +31,14 @@ demo-down: .venv root ## remove that machine
 	@$(RUN)/jupyterbox demo down
 
 .PHONY: test
-test: lint test-unit ## everything: lint, unit tests, real machines with Debian 13 and 12
-	@$(MAKE) --no-print-directory test-box RELEASE=trixie
-	@$(MAKE) --no-print-directory test-box RELEASE=bookworm TESTS="not once"
+test: lint test-unit root browser ## everything: lint, unit tests, real machines with Debian 13 and 12
+	@$(MAKE) --no-print-directory -j 2 test-trixie test-machines test-bookworm
+
+# Two at a time, since much of a machine's time is waiting; each line says whose it is.
+.PHONY: test-trixie test-machines test-bookworm
+test-trixie: ; @$(call box,trixie,not machine)
+test-machines: ; @$(call box,trixie,machine,machines)
+test-bookworm: ; @$(call box,bookworm,not once and not machine)
 
 .PHONY: test-unit
 test-unit: .venv ## the tests that need no machine
@@ -37,6 +47,10 @@ test-unit: .venv ## the tests that need no machine
 .PHONY: test-box
 test-box: .venv root browser ## the tests on a real machine; RELEASE=noble and so on for others
 	$(RUN)/python -m pytest tests/box -v --durations=10 --release $(RELEASE) $(if $(TESTS),-m "$(TESTS)")
+
+.PHONY: test-faults
+test-faults: .venv root ## cut a deploy off at each of its remote commands, in each way: hours
+	JUPYTERBOX_TEST_EVERY_CUT=1 $(RUN)/python -m pytest tests/box/test_h_faults.py -v -s --timeout 0
 
 .PHONY: lint
 lint: .venv ## ruff and mypy

@@ -28,7 +28,7 @@ from tests.box.conftest import Operator, Settings, destroy
 from tests.box.relay import Relay
 from tests.box.user import Kernel, User, wait_for
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.machine]
 
 SAMPLE = 4
 """Cuts of a change that CI makes, one in each way."""
