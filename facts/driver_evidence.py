@@ -202,7 +202,12 @@ def _installed(sections: Sections) -> Iterator[tuple[str, str, str]]:
     for line in sections.get("packages", []):
         fields = line.split()
         if len(fields) >= 3 and fields[0] in ("ii", "hi"):
-            yield fields[0], fields[1].partition(":")[0], fields[2]
+            yield fields[0], _own(fields[1]), fields[2]
+
+
+def _own(name: str) -> str:
+    """A package's name as apt takes it: those of the box's own architecture go without it."""
+    return re.sub(":(amd64|arm64)$", "", name)
 
 
 def _unfinished(sections: Sections) -> Iterator[Unfinished]:
@@ -211,7 +216,7 @@ def _unfinished(sections: Sections) -> Iterator[Unfinished]:
         fields = line.split()
         state = HALF_WAY.get(fields[0][1:2]) if len(fields) >= 3 else None
         if state and fields[1] != "unattended-upgrades":
-            yield {"name": fields[1].partition(":")[0], "version": fields[2], "state": state}
+            yield {"name": _own(fields[1]), "version": fields[2], "state": state}
 
 
 def _packages(sections: Sections) -> list[Package]:

@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pyinfra import host
 from pyinfra.api import deploy, operation
-from pyinfra.api.command import FunctionCommand, PyinfraCommand
 
-from facts.driver_setup import DriverSetup, Setup
+from facts.device_holders import DeviceHolders
+from facts.driver_setup import DriverSetup
 from facts.gpu import Driver, NvidiaDriver
-from jupyterbox.driver_packages import (
-    Choice,
-    Transaction,
-    Unavailable,
-    branch_of,
-    choose,
-    transaction,
-)
+from jupyterbox.driver_choice import Unavailable
 from jupyterbox.driver_states import FOREIGN, gpus
 from jupyterbox.nvidia import Flavour
-from jupyterbox.program import Commands, showing_progress
+from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Gpu
 from operations import gpu_archive, gpu_care
-from operations.gpu_archive import system_of
-from operations.gpu_reload import LOAD, reload
-from operations.packages import READY
+from operations.gpu_apt import installation
+from operations.gpu_plan import NOT_OURS, must_install, planned
+from operations.gpu_reload import LOAD, in_use, others, reload
 from operations.refusing import refuse
-
-NOT_OURS = ("no_hardware", "passthrough")
-"""States of boxes that get no driver."""
-
-SOURCES = {"distribution": ("ubuntu", "debian"), "cuda": ("cuda",)}
-"""What the fact calls the sources of the settings."""
-
-APT = (
-    "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l; "
-    "apt='apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef "
-    "-o Dpkg::Options::=--force-confold --no-install-recommends --allow-change-held-packages "
-    "--allow-downgrades install'; "
-)
-
-MAKE_LOG = "/var/log/jupyterbox-nvidia-make.log"
-
-# Half configured, it would be in the way of everything that apt does on the box from then on.
-REMOVE = (
-    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -y -qq "
-    "-o DPkg::Lock::Timeout=300 --allow-change-held-packages remove {module} >/dev/null 2>&1"
-)
-UNBUILT = (
-    "case $(dpkg-query -W -f '${{db:Status-Status}}' {module} 2>/dev/null) in "
-    "half-configured | unpacked) cat /var/lib/dkms/nvidia*/*/build/make.log >{log} 2>/dev/null; "
-    f"grep -m 3 -h 'error:' {{log}} >&2; {REMOVE}; "
-    "echo '{module} was not installed: does it build for every kernel? See {log}.' >&2 ;; esac; "
-    "exit 1"
-)
-
-# What an earlier run left like that; READY would build it, and fail, thirty times.
-CLEARED = (
-    "for module in $(dpkg-query -W -f '${db:Status-Status} ${Package}\\n' 'nvidia-*dkms*' "
-    "2>/dev/null | sed -nE '/-no-dkms/d; s/^(half-configured|unpacked) //p'); do "
-    f"{REMOVE.format(module='$module')}; done; :"
-)
 
 
 @deploy("GPU")
@@ -88,7 +44,7 @@ def install(box: Box) -> None:
     )
     gpu_care.guarded(name="Guard module and libraries against being upgraded apart")
     reload(name="Reload the driver, if another one runs", later=True)
-    gpu_care.uvm(name="Load the module for CUDA at boot")
+    gpu_care.uvm(name="Start at boot what CUDA needs")
     if gpu.persistence:
         gpu_care.persistence(name="Keep the GPU initialized")
 
@@ -114,92 +70,34 @@ def driver(
     if found["state"] in NOT_OURS:
         host.noop(found["cure"])
         return
+    setup = host.get_fact(DriverSetup)
     try:
-        setup = host.get_fact(DriverSetup)
         wanted = planned(gpu, found, setup)
     except Unavailable as error:
         yield from refuse([f"{error}."])
         return
-    installs = must_install(gpu, found, wanted, setup["headers"])
-    if installs:
+    why = must_install(gpu, found, wanted, setup)
+    if why == "split" and found["state"] == "healthy" and (held := in_use_by_others()):
+        host.noop(f"the next boot breaks the driver; it is mended later: {held}")
+        return
+    if why:
         yield from installation(wanted)
         found = host.get_fact(NvidiaDriver)
+    left = list(gpu_archive.left(source, found, setup))
+    yield from left
     if may_load(found):
         yield LOAD
-    elif not installs:
+    elif not why and not left:
         host.noop(f"driver {found['evidence']['userspace']} is installed ({found['state']})")
-
-
-def planned(gpu: Gpu, found: Driver, setup: Setup) -> Transaction:
-    """What apt shall do for a declared driver.
-
-    Raises:
-        Unavailable: it cannot be had for this box.
-    """
-    system, evidence = system_of(setup), found["evidence"]
-    choice: Choice = choose(gpu.branch, gpu.flavour, gpu.source, system, evidence)
-    return transaction(choice, system, evidence)
-
-
-def must_install(gpu: Gpu, found: Driver, wanted: Transaction, headers: bool) -> bool:
-    """Whether packages must be installed for a declared driver.
-
-    One that is there in its branch stays as somebody installed it, unless what is missing of its
-    packages is why it does not work.
-    """
-    evidence, flags = found["evidence"], found["flags"]
-    version = evidence["userspace"]
-    if found["state"] == "no_driver" or version is None or branch_of(version) != gpu.branch:
-        return True
-    names = {package["name"] for package in evidence["packages"]}
-    there = {*wanted.packages} <= names
-    installed = evidence["flavour_on_disk"] or evidence["flavour"]
-    other = gpu.flavour is not None and installed not in (None, gpu.flavour)
-    # Once they are there alone, only the module that runs is of another flavour, until a reboot.
-    if (found["kind"] == "wrong_flavour" or other) and (wanted.without or not there):
-        return True
-    if found["kind"] == "not_built":
-        # Once more, it would not build either.
-        return False
-    if there:
-        return found["kind"] == "no_headers" and headers
-    broken = found["state"] == "module_missing" or flags["next_boot_broken"] is True
-    return broken or found["kind"] in ("neither_cures", "secure_boot") or elsewhere(gpu, found)
-
-
-def elsewhere(gpu: Gpu, found: Driver) -> bool:
-    """Whether the driver that is there is of another source than declared."""
-    source = found["flags"]["source"]
-    if gpu.source is None:
-        return source == "ppa" and gpu.remove_ppa
-    return source is not None and source not in SOURCES[gpu.source]
-
-
-def installation(wanted: Transaction) -> Iterator[str | PyinfraCommand]:
-    """Have apt do it, once nobody else is at it."""
-    yield CLEARED
-    yield READY
-    if wanted.first:
-        yield step(wanted.first)
-        yield step(wanted, UNBUILT.format(module=wanted.packages[0], log=MAKE_LOG))
-    else:
-        yield step(wanted)
-
-
-def step(wanted: Transaction, failed: str = "exit 1") -> FunctionCommand:
-    """The command for one transaction: apt is first asked which of the optional packages fit.
-
-    + failed: what to do where it fails
-    """
-    names = " ".join([*wanted.packages, *(f"{name}-" for name in wanted.without)])
-    fit = "".join(
-        f'$apt -qq -s {names} $fit {name} >/dev/null 2>&1 && fit="$fit {name}"; '
-        for name in wanted.optional
-    )
-    return showing_progress(f"{APT}fit=; {fit}$apt {names} $fit || {{ {failed}; }}")
 
 
 def may_load(found: Driver) -> bool:
     """Whether the driver is there, not loaded, and nothing speaks against that."""
     free = all(device["driver"] not in FOREIGN for device in gpus(found["evidence"]))
     return found["state"] == "not_loaded" and found["kind"] is None and free
+
+
+def in_use_by_others() -> str:
+    """Who has the GPU open, in a sentence; nothing where nobody has."""
+    held = host.get_fact(DeviceHolders)
+    return in_use(held) if others(held) else ""

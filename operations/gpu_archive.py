@@ -11,9 +11,17 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand
 
-from facts.driver_setup import CUDA_KEYRING, CUDA_SOURCES, PINS, Archive, DriverSetup, Setup
+from facts.driver_setup import (
+    CUDA_KEYRING,
+    CUDA_SOURCES,
+    PINS,
+    Archive,
+    DriverSetup,
+    Setup,
+    distribution,
+)
 from facts.gpu import Driver, NvidiaDriver
-from jupyterbox.driver_packages import CUDA_PACKAGES, System
+from jupyterbox.driver_packages import CUDA_PACKAGES
 from jupyterbox.program import Commands
 from jupyterbox.settings import Mirrors
 
@@ -54,25 +62,10 @@ def declared(source: str | None, branch: str, mirrors: Mirrors) -> Commands:
         commands += cuda(found, setup, mirrors)
     elif setup["os"] == "debian":
         commands += enabled(setup)
-    commands += written(PINS, pins(source, branch, found), setup)
+    commands += written(PINS, pins(source, branch, found, setup), setup)
     yield from commands
     if not commands:
         host.noop("apt has the driver from where it shall")
-
-
-def system_of(setup: Setup) -> System:
-    """What decides over package names."""
-    kinds = (name.partition("linux-image-")[2] for name in setup["linux"])
-    return System(
-        setup["os"],
-        setup["version"],
-        setup["codename"],
-        setup["architecture"],
-        kernels=tuple(sorted(filter(None, kinds))),
-        candidates=setup["candidates"],
-        modules=tuple(setup["modules"]),
-        linux=tuple(setup["linux"]),
-    )
 
 
 def written(path: str, content: str, setup: Setup) -> Iterator[str | PyinfraCommand]:
@@ -97,21 +90,35 @@ def enabled(setup: Setup) -> Iterator[str]:
 
     In a file of ours, an entry would have to name the same key as theirs: apt refuses two.
     """
-    suites = {setup["codename"] + part for part in ("", "-updates", "-security")}
-    there = [archive for archive in setup["archives"] if archive["suite"] in suites]
-    for file in sorted({archive["file"] for archive in there if archive["component"] == "main"}):
-        for component in COMPONENTS:
-            if lacks(component, file, there):
-                entry = r"^Components:(.* )?main( |$)"
-                if not file.endswith(".sources"):
-                    entry = rf"^deb(-src)? .*({'|'.join(sorted(suites))})( .*)? main( |$)"
-                yield f"sed -E -i '/{entry}/{{/ {component}( |$)/!s/ *$/ {component}/}}' {file}"
+    release = {"ID": setup["os"], "VERSION_CODENAME": setup["codename"]}
+    own = list(distribution(setup["archives"], release))
+    main = {(a["file"], a["entry"]) for a in own if a["component"] == "main"}
+    for file, entry in sorted(main):
+        missing = [part for part in COMPONENTS if lacks(part, file, entry, own)]
+        if missing:
+            yield amended(file, entry, " ".join(missing))
 
 
-def lacks(component: str, file: str, archives: list[Archive]) -> bool:
-    """Whether some suite that a file names `main` of is without a component everywhere."""
-    of_file = {a["suite"] for a in archives if a["file"] == file and a["component"] == "main"}
-    return bool(of_file - {a["suite"] for a in archives if a["component"] == component})
+def lacks(component: str, file: str, entry: int, archives: list[Archive]) -> bool:
+    """Whether some suite that an entry names `main` of is without a component everywhere."""
+    of_entry = {
+        a["suite"]
+        for a in archives
+        if (a["file"], a["entry"], a["component"]) == (file, entry, "main")
+    }
+    return bool(of_entry - {a["suite"] for a in archives if a["component"] == component})
+
+
+def amended(file: str, entry: int, components: str) -> str:
+    """Add components to one entry of a file of apt's."""
+    if not file.endswith(".sources"):
+        return f"sed -E -i '{entry}s/ *(#.*)?$/ {components}/' {file}"
+    # apt counts the paragraphs, but for those of comments alone.
+    return (
+        f"awk -v RS= -v ORS='\\n\\n' '/(^|\\n)[^#\\n]/ && ++n == {entry} "
+        f'{{ sub(/(^|\\n)Components:[^\\n]*/, "& {components}") }} 1\' {file} >{file}.new && '
+        f"chmod --reference={file} {file}.new && mv {file}.new {file}"
+    )
 
 
 def repository(setup: Setup, mirrors: Mirrors) -> str:
@@ -122,8 +129,7 @@ def repository(setup: Setup, mirrors: Mirrors) -> str:
 
 def cuda(found: Driver, setup: Setup, mirrors: Mirrors) -> Iterator[str | PyinfraCommand]:
     """NVIDIA's repository with its key; one that somebody else has set up stays as it is."""
-    files = [r["file"] for r in found["evidence"]["repositories"] if r["archive"] == "cuda"]
-    if any(file != CUDA_SOURCES for file in files):
+    if any(file != CUDA_SOURCES for file in repositories(found)):
         return
     url = repository(setup, mirrors)
     if CUDA_KEYRING not in setup["files"]:
@@ -146,11 +152,27 @@ def key(url: str) -> str:
     )
 
 
-def pins(source: str | None, branch: str, found: Driver) -> str:
+def left(source: str | None, found: Driver, setup: Setup) -> Iterator[str]:
+    """Take away the repository that an earlier deploy added, once the driver is not from there."""
+    if source == "cuda" or CUDA_SOURCES not in setup["files"]:
+        return
+    files = [CUDA_SOURCES, CUDA_KEYRING]
+    if not any(file != CUDA_SOURCES for file in repositories(found)):
+        files.append(PINS)
+    # The sources last: while they are there, the next run goes on with this.
+    yield f"rm -f {' '.join(reversed(files))}"
+
+
+def repositories(found: Driver) -> list[str]:
+    """The files of apt's that name NVIDIA's repository."""
+    return [r["file"] for r in found["evidence"]["repositories"] if r["archive"] == "cuda"]
+
+
+def pins(source: str | None, branch: str, found: Driver, setup: Setup) -> str:
     """What keeps the driver in its branch, or NVIDIA's repository from replacing it."""
     if source == "cuda":
         pin, priority = f"version {branch}.*", 1001
-    elif any(r["archive"] == "cuda" for r in found["evidence"]["repositories"]):
+    elif repositories(found) or CUDA_SOURCES in setup["files"]:
         # It has higher versions of the same packages; toolkits may still come from there.
         pin, priority = "release o=NVIDIA", -1
     else:
@@ -164,8 +186,11 @@ def pins(source: str | None, branch: str, found: Driver) -> str:
 @operation()
 def ppa_removed() -> Commands:
     """Take the PPA graphics-drivers out of apt's sources; its packages stay until replaced."""
-    found = host.get_fact(NvidiaDriver)["evidence"]["repositories"]
-    files = [repository["file"] for repository in found if repository["archive"] == "ppa"]
+    found = host.get_fact(NvidiaDriver)
+    if found["state"] in ("no_hardware", "passthrough"):
+        host.noop(found["cure"])
+        return
+    files = [r["file"] for r in found["evidence"]["repositories"] if r["archive"] == "ppa"]
     if not files:
         host.noop("apt does not have the PPA graphics-drivers")
         return

@@ -21,9 +21,10 @@ from facts.driver_setup import (
     Setup,
 )
 from facts.gpu import Driver, NvidiaDriver
-from jupyterbox.driver_packages import DKMS, held_with
+from jupyterbox.driver_packages import DKMS, held_with, switches
 from jupyterbox.program import Commands
-from operations.gpu_archive import system_of, written
+from operations.gpu_archive import written
+from operations.gpu_plan import system_of
 from operations.packages import OURS
 
 DRIVERS = ["nvidia-", "libnvidia-", "libcuda", "cuda-drivers", "firmware-nvidia"]
@@ -39,10 +40,11 @@ LOAD_UVM = (
 )
 NODE = (
     f'{OURS}\nACTION=="add", SUBSYSTEM=="module", KERNEL=="nvidia_uvm", '
-    'RUN+="/usr/bin/nvidia-modprobe -c 0 -u"\n'
+    'TEST=="/usr/bin/nvidia-modprobe", RUN+="/usr/bin/nvidia-modprobe -c 0 -u"\n'
 )
 
 UNIT = "nvidia-persistenced.service"
+FABRIC_UNIT = "nvidia-fabricmanager.service"
 BLACKLISTED = f"""\
 {OURS}
 blacklist nouveau
@@ -125,9 +127,9 @@ def holds(found: Driver, setup: Setup) -> Iterator[str]:
 
 @operation()
 def uvm() -> Commands:
-    """Have the module for CUDA loaded before the first notebook starts, with its device node.
+    """Have what CUDA needs there before the first notebook starts: a notebook can do nothing of it.
 
-    A notebook can do neither.
+    That is the module for it with its device node, and between NVSwitches their daemon.
     """
     found = host.get_fact(NvidiaDriver)
     if found["state"] in ("no_hardware", "passthrough"):
@@ -138,9 +140,21 @@ def uvm() -> Commands:
     commands += written(UVM, f"{OURS}\nnvidia-uvm\n", setup)
     if found["state"] == "healthy" and found["flags"]["uvm_missing"]:
         commands.append(LOAD_UVM)
+    commands += fabric(found, setup)
     yield from commands
     if not commands:
-        host.noop("nvidia-uvm is loaded at boot")
+        host.noop("what CUDA needs is started at boot")
+
+
+def fabric(found: Driver, setup: Setup) -> Iterator[str]:
+    """Have the fabric manager started at boot, and now where the driver is in order."""
+    daemon = setup["fabric"]
+    if not daemon["there"] or not switches(found["evidence"]):
+        return
+    if not daemon["wanted"]:
+        yield f"systemctl enable {FABRIC_UNIT}"
+    if found["state"] == "healthy" and not daemon["runs"]:
+        yield f"systemctl start {FABRIC_UNIT}"
 
 
 @operation()

@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 from pyinfra import host
 
+from facts.cuda_repository import CudaVersions
 from facts.device_holders import DeviceHolders
 from facts.driver_setup import CUDA_KEYRING, DriverSetup, Setup
 from facts.gpu import Driver, NvidiaDriver
-from jupyterbox.driver_packages import Transaction, Unavailable
+from jupyterbox.driver_choice import Unavailable
+from jupyterbox.driver_packages import Transaction
 from jupyterbox.settings import Box, Gpu
-from operations.gpu import NOT_OURS, must_install, planned
+from operations.conda import certificates
 from operations.gpu_archive import repository
+from operations.gpu_plan import NOT_OURS, Reason, must_install, planned
 from operations.gpu_reload import in_use, others
 
 FINE = (*NOT_OURS, "healthy", "no_driver")
@@ -37,8 +40,14 @@ def look(box: Box) -> Found:
     if box.gpu and box.gpu.ignore:
         return Found(None, None)
     driver = host.get_fact(NvidiaDriver)
-    ours = box.gpu is not None and driver["state"] not in NOT_OURS
-    return Found(driver, host.get_fact(DriverSetup) if ours else None)
+    if box.gpu is None or driver["state"] in NOT_OURS:
+        return Found(driver, None)
+    setup = host.get_fact(DriverSetup)
+    if box.gpu.source == "cuda" and not setup["cuda"]:
+        # apt does not have the repository yet.
+        url = repository(setup, box.mirrors)
+        setup["cuda"] = host.get_fact(CudaVersions, url=url, ca=certificates(box))
+    return Found(driver, setup)
 
 
 def problems(box: Box, found: Found) -> Iterator[str]:
@@ -68,7 +77,7 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
         )
     try:
         wanted = planned(gpu, driver, setup)
-        installs = must_install(gpu, driver, wanted, setup["headers"])
+        installs = must_install(gpu, driver, wanted, setup)
     except Unavailable as error:
         yield f"{error}."
         return
@@ -84,9 +93,9 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
             "Boot, in docs/operating.md), or switch Secure Boot off; Ubuntu's own driver needs "
             "no key."
         )
-    elif driver["kind"] == "reload_cures" or (installs and replaces(driver)):
+    elif driver["kind"] == "reload_cures" or replaces(driver, installs):
         yield from held()
-    elif not mends(driver, installs):
+    elif not mends(driver, installs is not None):
         yield broken(driver)
 
 
@@ -95,9 +104,14 @@ def refused(driver: Driver, wanted: Transaction) -> bool:
     return wanted.first is not None and driver["evidence"]["dkms_key"]["enrolled"] is False
 
 
-def replaces(driver: Driver) -> bool:
-    """Whether something is loaded that packages replace, and that somebody may compute with."""
-    return driver["evidence"]["loaded"] is not None and driver["state"] != "bus_lost"
+def replaces(driver: Driver, installs: Reason | None) -> bool:
+    """Whether packages replace something that is loaded, and that somebody may compute with.
+
+    What would break with the next boot alone is mended as soon as nobody does.
+    """
+    later = installs == "split" and driver["state"] == "healthy"
+    there = driver["evidence"]["loaded"] is not None and driver["state"] != "bus_lost"
+    return installs is not None and there and not later
 
 
 def held() -> Iterator[str]:

@@ -35,8 +35,9 @@ section libraries; ldconfig -p 2>/dev/null |
   sed -n 's/.*lib\(cuda\|nvidia-ml\)\.so\.1 .*=> //p' |
   while read -r library; do readlink -f "$library"; done
 
-section packages; dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' '*nvidia*' \
-  'libcuda1*' 'cuda-drivers*' dkms unattended-upgrades 'linux-image-*' 2>/dev/null
+section packages; dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package} ${Version}\n' '*nvidia*' \
+  'libcuda1*' 'cuda-drivers*' dkms unattended-upgrades 'linux-image-*' 'linux-headers-*' \
+  2>/dev/null
 section runfile; [ -e /usr/bin/nvidia-uninstall ] && echo yes
 section repositories; for archive in cuda=developer.download.nvidia.com ppa=graphics-drivers; do
   grep -lsE "^[^#]*${archive#*=}" /etc/apt/sources.list /etc/apt/sources.list.d/*.list \

@@ -90,6 +90,12 @@ def driver(
     return {DRIVER: text(sections)}
 
 
+def asked_of_apt(release: str) -> dict[str, str]:
+    """What apt said of a release's archives, by the fact's questions."""
+    parts = recorded(f"gpu/archive-{release}").removeprefix("@@").split("\n@@")
+    return {name: lines.strip() for name, _, lines in (part.partition("\n") for part in parts)}
+
+
 def setup(
     release: str = "noble",
     kernels: Iterable[str] | None = None,
@@ -100,27 +106,50 @@ def setup(
     """What the fact about packages, files and units finds; `files` are those of ours."""
     debian = release in ("bookworm", "trixie")
     kinds = kernels or (["amd64"] if debian else ["generic"])
-    archive = recorded(f"gpu/archive-{release}")
-    found, _, candidates = archive.partition("@@candidates\n")
     state = "hi" if held else "ii"
     parts = ["image-", "headers-"] if debian else ["image-", "headers-", ""]
     sections: dict[str, str | Iterable[str]] = {
         "os": os_release(release),
         "architecture": "amd64",
         "linux": (f"{state}  linux-{part}{kind}" for kind in kinds for part in parts),
-        "modules": found.partition("@@modules\n")[2],
-        "candidates": candidates,
-        "archives": "",
+        **asked_of_apt(release),
+        "headers": "",
         "files": (
             f"{hashlib.sha256(content.encode()).hexdigest()}  {path}"
             for path, content in (files or {}).items()
         ),
         "initramfs": "",
         "persistenced": f"exec={DAEMON}",
+        "fabric": "LoadState=not-found",
         "end": "",
         **more,
     }
     return {SETUP: text(sections)}
+
+
+def becoming(before: Mapping[Any, Any], command: str, after: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What a box says that says something else once it has run a command.
+
+    + command: what is in the text of it, and of no fact's command
+    """
+    ran: list[bool] = []
+
+    class Said(dict[str, Any]):
+        def __init__(self, matcher: Any) -> None:
+            super().__init__()
+            self.matcher = matcher
+
+        def get(self, key: str, default: Any = None) -> Any:
+            if key != "stdout":
+                return default
+            return (after if ran else before).get(self.matcher, "")
+
+    class Ran(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            ran.append(True)
+            return default
+
+    return {command: Ran(), **{matcher: Said(matcher) for matcher in {**before, **after}}}
 
 
 def holders(*found: dict[str, Any], kernel: Iterable[str] = ()) -> dict[Any, Any]:
@@ -135,8 +164,8 @@ def works(
     kernel, state = KERNELS[release], "hi" if held else "ii"
     branch = version.partition(".")[0]
     rows = [
-        f"{state} linux-modules-nvidia-{branch}-server-open-generic {kernel}",
-        f"{state} linux-modules-nvidia-{branch}-server-open-{kernel} {kernel}",
+        f"{state} linux-modules-nvidia-{branch}-server-open-generic 6.8.0-151.151",
+        f"{state} linux-modules-nvidia-{branch}-server-open-{kernel} 6.8.0-151.151",
         f"{state} nvidia-headless-no-dkms-{branch}-server-open {version}-0ubuntu0.24.04.1",
         f"{state} nvidia-utils-{branch}-server {version}-0ubuntu0.24.04.1",
         f"{state} linux-image-generic 6.8.0-151.151",

@@ -220,9 +220,12 @@ class NvidiaBox:
         """Have dpkg know packages, as rows of `dpkg -l` have them: state, name, version."""
         stanzas = []
         for state, name, version, *_ in map(str.split, rows):
+            name, _, architecture = name.partition(":")
+            several = "Multi-Arch: same\n" if architecture else ""
             stanzas.append(
-                f"Package: {name.partition(':')[0]}\nStatus: {STATES[state]}\nVersion: {version}\n"
-                "Architecture: amd64\nMaintainer: somebody\nDescription: something\n"
+                f"Package: {name}\nStatus: {STATES[state]}\nVersion: {version}\n{several}"
+                f"Architecture: {architecture or 'amd64'}\nMaintainer: somebody\n"
+                "Description: something\n"
             )
         self.write("var/lib/dpkg/status", "\n".join(stanzas))
 

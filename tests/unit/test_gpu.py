@@ -739,6 +739,24 @@ def test_unattended_upgrades_by_its_blacklist(
     assert ("unattended-upgrades may replace" in problems(found)) is unguarded
 
 
+def test_libraries_of_two_architectures_are_two_packages(box: NvidiaBox) -> None:
+    box.libraries("580.178.04")
+    version = "580.178.04-0ubuntu0.24.04.1"
+    box.packages(
+        [
+            f"hi libnvidia-compute-580-server:amd64 {version}",
+            f"ii libnvidia-compute-580-server:i386 {version}",
+            f"hi nvidia-utils-580-server {version}",
+        ]
+    )
+    packages = box.ask(NvidiaDriver)["evidence"]["packages"]
+    assert {package["name"]: package["held"] for package in packages} == {
+        "libnvidia-compute-580-server": True,
+        "libnvidia-compute-580-server:i386": False,
+        "nvidia-utils-580-server": True,
+    }
+
+
 @pytest.mark.parametrize(
     ("hold", "held"),
     [

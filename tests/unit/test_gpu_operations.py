@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pyinfra.api.exceptions import OperationError
+from pyinfra.context import ctx_host, ctx_state
 
 from facts.driver_setup import (
     BLACKLIST,
@@ -21,16 +22,20 @@ from facts.driver_setup import (
     DriverSetup,
 )
 from facts.gpu import NvidiaDriver
+from jupyterbox.driver_packages import Transaction
 from jupyterbox.settings import Box, Gpu, Mirrors
-from operations import gpu, gpu_archive, gpu_care, preflight
+from operations import gpu, gpu_apt, gpu_archive, gpu_care, gpu_problems, preflight
 from operations.packages import READY
 from tests.unit.box import DEPLOYED, NO_GPU, converged
-from tests.unit.engine import Shown, deployed, fact, plan, run
+from tests.unit.engine import Shown, deployed, engine, fact, plan, programs, recorded, run
 from tests.unit.gpu_says import (
+    DRIVER,
     GTX_1070,
     KERNELS,
     RTX_3060,
     RTX_5090,
+    asked_of_apt,
+    becoming,
     driver,
     holders,
     setup,
@@ -54,7 +59,7 @@ ADA: dict[str, Any] = {
 
 def transactions(commands: list[Shown]) -> list[tuple[str, list[str]]]:
     """What apt is asked for, and which packages it is asked for besides, if it can have them."""
-    assert commands[:2] == [gpu.CLEARED, READY]
+    assert commands[:2] == [gpu_apt.CLEARED, READY]
     found = []
     for command in commands[2:]:
         assert "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l" in command
@@ -202,6 +207,121 @@ def test_nvidias_own_repository(
     assert found == (packages, more)
 
 
+SWITCHED = """\
+0000:05:00.0 0x068000 0x22a3 config=de10 driver=nvidia-nvswitch
+0000:07:00.0 0x030200 0x2330 config=de10 driver=nvidia
+"""
+MANAGED = "LoadState=loaded\nUnitFileState=enabled\nActiveState=active"
+
+
+@pytest.mark.parametrize("release", ["jammy", "noble", "resolute"])
+def test_what_is_asked_for_on_ubuntu_is_what_apt_was_seen_to_do(release: str) -> None:
+    recording = recorded(f"gpu/transactions-{release}").removeprefix("@@").split("\n@@")
+    seen = {asked.split()[0:1][0]: asked for asked in recording}
+    assert len(recording) == 11 and len(seen) == 5
+    for branch in ("580", "595", "615"):
+        for flavour in ("open", "proprietary") if branch != "615" else ("open",):
+            for switched in (False, True):
+                more: dict[str, Any] = {"pci": SWITCHED} if switched else {}
+                says = {**driver(release, **more), **setup(release)}
+                found = run(gpu.driver, branch=branch, flavour=flavour, says=says)
+                [(wanted, [modules, *_])] = transactions(found)
+                asked = {*wanted.split(), modules}
+                [did] = [r for r in recording[:10] if {*r.partition("\n")[0].split()} == asked]
+                comes_whole(did.splitlines()[1:], branch, KERNELS[release], switched)
+
+
+def comes_whole(did: list[str], branch: str, kernel: str, switched: bool) -> None:
+    """What apt does brings one driver with its module for the kernel, and builds nothing."""
+    assert all(line.startswith("Inst ") for line in did), "something is removed"
+    came = {line.split()[1]: line.split()[2].lstrip("(") for line in did}
+    assert not [name for name in came if "dkms" in name.replace("no-dkms", "") or "xserver" in name]
+    assert [name for name in came if name.endswith(kernel)]
+    of_driver = {v.partition("-")[0] for name, v in came.items() if "nvidia-" in name[:10]}
+    assert len(of_driver) == 1 and of_driver.pop().startswith(f"{branch}.")
+    assert (f"nvidia-fabricmanager-{branch}" in came) == switched
+
+
+def test_another_branch_brings_its_own_fabric_manager() -> None:
+    # As apt was seen to do it: the packages of one branch are in the way of those of another.
+    for release in ("jammy", "noble", "resolute"):
+        did = recorded(f"gpu/transactions-{release}").split("\n@@")[-1].splitlines()
+        assert [line for line in did if line.startswith("Remv nvidia-fabricmanager-580 ")]
+        assert [line for line in did if line.startswith("Inst nvidia-fabricmanager-595 (595.")]
+        assert not [line for line in did if line.startswith("Inst") and "580" in line.split()[1]]
+
+
+@pytest.mark.parametrize("release", ["noble", "trixie"])
+@pytest.mark.parametrize(
+    ("branch", "name"),
+    [
+        ("570", "nvidia-fabricmanager-570"),
+        ("580", "nvidia-fabricmanager"),
+        ("595", "nvidia-fabricmanager"),
+    ],
+)
+def test_nvidias_fabric_manager_has_no_branch_in_its_name_from_580_on(
+    release: str, branch: str, name: str
+) -> None:
+    says = {**driver(release, pci=SWITCHED), **setup(release)}
+    *_, (wanted, _) = transactions(run(gpu.driver, branch=branch, source="cuda", says=says))
+    assert wanted.split()[-1] == name
+
+
+def test_a_fabric_manager_that_cannot_be_had() -> None:
+    says = {**driver("trixie", pci=SWITCHED), **setup("trixie")}
+    assert refusal(says, branch="550") == (
+        "Debian has no nvidia-fabricmanager, and the NVSwitches 0000:05:00.0 need it: "
+        "Gpu(source='cuda')."
+    )
+    known = asked_of_apt("noble")["candidates"].splitlines()
+    without = "\n".join(line for line in known if "fabricmanager" not in line)
+    says = {**driver(pci=SWITCHED), **setup(candidates=without)}
+    assert refusal(says) == (
+        "apt has no nvidia-fabricmanager-580 of driver 580.178.04, and the NVSwitches 0000:05:00.0 "
+        "need it: let apt have noble's component multiverse, or Gpu(source='cuda')."
+    )
+    # On a box without them, nobody needs it.
+    assert run(gpu.driver, says={**driver(), **setup(candidates=without)}) != []
+
+
+def with_fabric_manager(version: str) -> dict[Any, Any]:
+    """A driver that works between NVSwitches, with a fabric manager of some version."""
+    rows = driver_rows()
+    rows.append(f"ii nvidia-fabricmanager-580 {version}-0ubuntu0.24.04.1")
+    return works(packages=rows, pci=SWITCHED)
+
+
+def driver_rows() -> list[str]:
+    """The packages of a driver as the operation installs it, as dpkg lists them."""
+    lines = works()[DRIVER].partition("@@packages\n")[2].partition("\n\n")[0]
+    return list(lines.splitlines())
+
+
+def test_a_fabric_manager_that_is_missing_or_old_is_installed() -> None:
+    there = {**with_fabric_manager("580.178.04"), **setup(fabric=MANAGED)}
+    assert run(gpu.driver, says=there) == []
+    for says in (works(pci=SWITCHED), with_fabric_manager("580.173.02")):
+        [(wanted, _)] = transactions(run(gpu.driver, says={**says, **setup()}))
+        assert wanted.split()[-1] == "nvidia-fabricmanager-580"
+
+
+def test_the_fabric_manager_starts_at_boot_and_now() -> None:
+    files = {UVM: UVM_FILE, UVM_NODE: NODE_FILE}
+    stopped = setup(files=files, fabric="LoadState=loaded\nUnitFileState=disabled")
+    says = {**with_fabric_manager("580.178.04"), **stopped}
+    start = "systemctl start nvidia-fabricmanager.service"
+    enable = "systemctl enable nvidia-fabricmanager.service"
+    assert run(gpu_care.uvm, says=says) == [enable, start]
+    running = setup(files=files, fabric=MANAGED)
+    assert run(gpu_care.uvm, says={**says, **running}) == []
+    # The module is another one until a reboot: it would fail.
+    waits = works(loaded="570.211.01", pci=SWITCHED)
+    assert run(gpu_care.uvm, says={**waits, **stopped}) == [enable]
+    # Somebody's own, on a box that has no switches.
+    assert run(gpu_care.uvm, says={**works(), **stopped}) == []
+
+
 def test_what_dkms_built_and_the_other_flavour_go_in_the_same_transaction() -> None:
     packages = [
         "ii nvidia-dkms-580-server 580.178.04-0ubuntu0.24.04.1",
@@ -224,8 +344,8 @@ def test_apt_is_asked_which_of_the_optional_packages_fit(tmp_path: Path) -> None
         "#!/bin/sh\ncase $* in *-s*old-kernel*) exit 100 ;; *-s*) exit 0 ;; esac\necho ran $*\n"
     )
     apt.chmod(0o755)
-    wanted = gpu.Transaction(("a", "b"), ("old-kernel", "tools"), without=("c",))
-    [command] = gpu.step(wanted).args
+    wanted = Transaction(("a", "b"), ("old-kernel", "tools"), without=("c",))
+    [command] = gpu_apt.step(wanted).args
     done = subprocess.run(
         ["/bin/sh", "-c", command.get_raw_value()],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
@@ -271,7 +391,7 @@ def test_a_module_that_does_not_build_is_taken_off_again_and_told(
     assert "'${db:Status-Status}' nvidia-kernel-dkms" in command
     log = tmp_path / "kept.log"
     command = str(command).replace("/var/lib/dkms/nvidia*/*/build", str(tmp_path))
-    command = command.replace(gpu.MAKE_LOG, str(log))
+    command = command.replace(gpu_apt.MAKE_LOG, str(log))
     code, told, asked = with_packages(tmp_path, state, command)
     assert code == 1
     if state in ("half-configured", "unpacked"):
@@ -336,6 +456,70 @@ def test_a_driver_that_waits_for_a_reboot_is_left_alone() -> None:
     assert run(gpu.driver, says=says) == []
 
 
+OLD_ROWS = [
+    "hi linux-modules-nvidia-580-server-open-generic 6.8.0-136.136",
+    "hi linux-modules-nvidia-580-server-open-6.8.0-136-generic 6.8.0-136.136",
+    "hi nvidia-headless-no-dkms-580-server-open 580.173.02-0ubuntu0.24.04.1",
+    "hi nvidia-utils-580-server 580.173.02-0ubuntu0.24.04.1",
+    "hi linux-image-generic 6.8.0-151.151",
+]
+
+
+def split(**more: Any) -> dict[Any, Any]:
+    """A driver that was held when a kernel came, which boots next; its packages are all there."""
+    running, following = "6.8.0-136-generic", KERNELS["noble"]
+    return works(
+        "580.173.02",
+        running=running,
+        boot=f"{running}\n{following}",
+        modules={running: "580.173.02", following: ""},
+        packages=OLD_ROWS,
+        **more,
+    )
+
+
+def test_a_kernel_that_came_without_its_modules_gets_them() -> None:
+    before = {**split(), **setup(), **NOBODY}
+    assert fact(NvidiaDriver, before)["flags"]["next_boot_broken"] is True
+    [(wanted, tried)] = transactions(run(gpu.driver, says=before))
+    assert wanted.split()[0] == "linux-modules-nvidia-580-server-open-generic"
+    assert tried[:2] == [
+        "linux-modules-nvidia-580-server-open-6.8.0-136-generic",
+        f"linux-modules-nvidia-580-server-open-{KERNELS['noble']}",
+    ]
+    # It is no reason not to deploy, and waits for whoever computes: libraries may move with it.
+    assert run(gpu.driver, says={**before, **holders(ADA)}) == []
+
+
+def test_the_modules_of_the_kernel_that_runs_come_too() -> None:
+    # Nothing of the archive's is newer, but a package for this kernel is there.
+    rows = [row.replace("136.136", "151.151") for row in OLD_ROWS[:1]]
+    rows += [row.replace("580.173.02", "580.178.04") for row in OLD_ROWS[2:]]
+    says = {**works(loaded="", modules={KERNELS["noble"]: ""}, packages=rows), **setup()}
+    assert fact(NvidiaDriver, says)["kind"] == "other_kernel"
+    [(_, tried)] = transactions(run(gpu.driver, says=says))
+    assert tried[0] == f"linux-modules-nvidia-580-server-open-{KERNELS['noble']}"
+
+
+def test_what_apt_cannot_mend_is_not_tried_in_every_deploy() -> None:
+    following = {"6.8.0-999-generic": ""}
+    says = {**works(modules={KERNELS["noble"]: "580.178.04", **following}), **setup()}
+    assert fact(NvidiaDriver, says)["flags"]["next_boot_broken"] is True
+    assert run(gpu.driver, says={**says, **NOBODY}) == []
+
+
+def test_headers_that_a_new_kernel_lacks_are_asked_for() -> None:
+    packages = [f"ii {name} 550.163.01-2" for name in ("nvidia-kernel-dkms", "nvidia-smi")]
+    packages.append("ii libcuda1 550.163.01-2")
+    modules = {KERNELS["trixie"]: "550.163.01", "6.12.200+deb13-amd64": ""}
+    broken = works("550.163.01", "trixie", packages=packages, modules=modules)
+    has = setup("trixie", headers="6.12.200+deb13-amd64")
+    (_, tried), _ = transactions(run(gpu.driver, branch="550", says={**broken, **has, **NOBODY}))
+    assert "linux-headers-6.12.200+deb13-amd64" in tried
+    # With them, it was tried, and did not build.
+    assert run(gpu.driver, branch="550", says={**broken, **setup("trixie"), **NOBODY}) == []
+
+
 def test_modules_that_are_missing_are_installed() -> None:
     packages = ["ii nvidia-utils-580-server 580.178.04-0ubuntu0.24.04.1"]
     says = {**works(loaded="", modules={}, packages=packages), **setup()}
@@ -346,6 +530,33 @@ def test_a_driver_that_was_only_not_loaded_is_loaded() -> None:
     says = {**works(loaded="", gpus=[(RTX_3060, "")]), **setup()}
     assert fact(NvidiaDriver, says)["state"] == "not_loaded"
     assert run(gpu.driver, says=says) == [LOAD]
+
+
+INSTALLS = "--force-confdef"
+
+
+@pytest.mark.parametrize(
+    ("after", "loads"),
+    [
+        (works(loaded="", gpus=[(RTX_3060, "")]), True),
+        # It takes a reboot to get these off it.
+        (works(loaded="", gpus=[(RTX_3060, "nouveau")]), False),
+        # Its modules are those of a kernel that has come with them.
+        (
+            works(loaded="", modules={KERNELS["noble"]: "", "6.8.0-999-generic": "580.178.04"}),
+            False,
+        ),
+        (works(loaded="", gpus=[(RTX_3060, "")], secureboot="SecureBoot enabled"), False),
+        (works(loaded="570.211.01", modules={KERNELS["noble"]: "580.178.04"}), False),
+    ],
+    ids=["free", "nouveau", "another kernel", "Secure Boot", "another one runs"],
+)
+def test_a_driver_that_was_installed_is_loaded_where_that_does_no_harm(
+    after: dict[Any, Any], loads: bool
+) -> None:
+    commands = run(gpu.driver, says=becoming({**driver(), **setup()}, INSTALLS, after))
+    assert "nvidia-headless-no-dkms-580-server-open" in commands[2]
+    assert commands[3:] == ([LOAD] if loads else [])
 
 
 # --- what is refused ---
@@ -448,41 +659,81 @@ def test_a_box_whose_apt_knows_nothing_yet_is_told_what_its_release_has() -> Non
 
 # --- where apt has it from ---
 
-DEBIAN = """\
-trixie main /etc/apt/sources.list.d/debian.sources:1
-trixie non-free-firmware /etc/apt/sources.list.d/debian.sources:1
-trixie-security main /etc/apt/sources.list:2
-nodistro main /etc/apt/sources.list.d/nodesource.sources:1
+LISTS = "/var/lib/apt/lists"
+PARTS = "/etc/apt/sources.list.d"
+
+
+def targets(*rows: str) -> str:
+    """What apt fetches, of rows with an archive, a name for its files, a suite and so on."""
+    fields = (row.split() for row in rows)
+    return "\n".join(f"{site} {LISTS}/{files} {' '.join(more)}" for site, files, *more in fields)
+
+
+DEBIAN = targets(
+    f"http://deb.debian.org/debian deb_trixie_main trixie main {PARTS}/all.sources:2",
+    f"http://deb.debian.org/debian deb_trixie_nff trixie non-free-firmware {PARTS}/all.sources:2",
+    "http://mirror.local/debian mirror_security_main trixie-security main /etc/apt/sources.list:2",
+    f"http://third.example.org/debian third_main trixie main {PARTS}/all.sources:3",
+    "http://other.example.org/debian other_main trixie main /etc/apt/sources.list:3",
+    f"https://deb.nodesource.com/node node_main nodistro main {PARTS}/node.sources:1",
+)
+# Of those of one's own mirror and of a third party, only the first says that it is Debian's; from
+# Debian's, nothing has been fetched yet.
+ORIGINS = f"""\
+{LISTS}/mirror_security_InRelease:Origin: Debian
+{LISTS}/third_InRelease:Origin: Third Party
+"""
+BEFORE = """\
+# Only a comment.
+
+Enabled: no
+Types: deb
+URIs: http://x
+Suites: trixie
+Components: main
+
+# Debian's.
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: trixie
+Components: main non-free-firmware
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://third.example.org/debian
+Suites: trixie
+Components: main
 """
 
 
 def test_debians_own_entries_get_the_components_that_they_lack(tmp_path: Path) -> None:
-    says = {**driver("trixie"), **setup("trixie", archives=DEBIAN)}
+    says = {**driver("trixie"), **setup("trixie", archives=DEBIAN, origins=ORIGINS)}
     commands = run(gpu_archive.declared, None, "550", Mirrors(), says=says)
-    debian, legacy = tmp_path / "debian.sources", tmp_path / "sources.list"
-    debian.write_text("Types: deb\nSuites: trixie\nComponents: main non-free-firmware\n")
-    legacy.write_text("deb http://security trixie-security main\ndeb http://x stable main\n")
+    debian, legacy = tmp_path / "all.sources", tmp_path / "sources.list"
+    debian.write_text(BEFORE)
+    third = "deb http://other.example.org/debian trixie main\n"
+    legacy.write_text(f"# mine\ndeb http://mirror.local/debian trixie-security main # x\n{third}")
+    assert len(commands) == 2
     for command in commands:
-        for path in (debian, legacy):
-            folder = "/etc/apt/sources.list.d" if path == debian else "/etc/apt"
-            command = command.replace(f"{folder}/{path.name}", str(path))
+        command = command.replace(f"/etc/apt/sources.list.d/{debian.name}", str(debian))
+        command = command.replace(f"/etc/apt/{legacy.name}", str(legacy))
         subprocess.run(["/bin/sh", "-c", command], check=True)
-    assert debian.read_text().splitlines()[2] == (
-        "Components: main non-free-firmware contrib non-free"
-    )
+    amended = BEFORE.replace("non-free-firmware", "non-free-firmware contrib non-free")
+    assert debian.read_text().strip() == amended.strip()
     assert legacy.read_text() == (
-        "deb http://security trixie-security main contrib non-free non-free-firmware\n"
-        "deb http://x stable main\n"
+        "# mine\ndeb http://mirror.local/debian trixie-security main contrib non-free "
+        f"non-free-firmware\n{third}"
     )
 
 
 def test_components_that_are_there_are_not_added() -> None:
-    every = "".join(
-        f"trixie {component} /etc/apt/sources.list.d/debian.sources:1\n"
-        for component in ("main", "contrib", "non-free", "non-free-firmware")
-    )
-    says = {**driver("trixie"), **setup("trixie", archives=every)}
-    assert run(gpu_archive.declared, None, "550", Mirrors(), says=says) == []
+    # As apt said of Debian 13 with all of them.
+    assert run(gpu_archive.declared, None, "550", Mirrors(), says=on_debian()) == []
+
+
+def on_debian() -> dict[Any, Any]:
+    """Debian 13 with a GPU, and with all components."""
+    return {**driver("trixie"), **setup("trixie")}
 
 
 def test_ubuntus_archive_needs_nothing() -> None:
@@ -545,6 +796,79 @@ def test_a_repository_that_somebody_else_has_set_up_stays() -> None:
     assert ("put", PINS, BLOCKED) in commands
 
 
+CUDA_SITE = "https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64"
+
+
+def with_cuda(release: str, versions: list[str], **more: Any) -> dict[Any, Any]:
+    """What apt knows with NVIDIA's repository beside the distribution's archives."""
+    asked = asked_of_apt(release)
+    row = f"{CUDA_SITE} {LISTS}/nvidia_Packages  $(COMPONENT) {PARTS}/cuda.sources:1"
+    highest = "\n".join(f"nvidia-kernel-dkms {v} {CUDA_SITE} Packages" for v in versions)
+    added = {
+        "archives": f"{asked['archives']}\n{row}",
+        "origins": f"{asked['origins']}\n{LISTS}/nvidia_Release:Origin: NVIDIA",
+        "candidates": f"{highest}\n{asked['candidates']}",
+        "whole": "\n".join([asked["whole"], *(f"nvidia-kernel-dkms {v}" for v in versions)]),
+        "cuda": "\n".join(f"nvidia-driver-cuda {v} {CUDA_SITE} Packages" for v in versions),
+    }
+    return setup(release, **{**added, **more})
+
+
+def test_another_repository_does_not_hide_debians_branch() -> None:
+    says = {**driver("trixie"), **with_cuda("trixie", ["590.44.01-1"])}
+    *_, (wanted, _) = transactions(run(gpu.driver, branch="550", says=says))
+    assert wanted == "nvidia-kernel-dkms nvidia-smi libcuda1"
+    assert "it has 550;" in refusal(says, branch="590")
+
+
+FROM_CUDA = [
+    f"ii {name} 580.95.05-1" for name in ("nvidia-kernel-dkms", "libcuda1", "nvidia-driver-cuda")
+]
+
+
+def test_back_from_nvidias_repository_to_the_distribution() -> None:
+    files = {CUDA_KEYRING: "", CUDA_SOURCES: SOURCES.format("debian13"), PINS: PINNED}
+    before = works("580.95.05", "trixie", packages=FROM_CUDA, repositories=[f"cuda={CUDA_SOURCES}"])
+    there = {**before, **with_cuda("trixie", ["590.44.01-1", "580.95.05-1"], files=files)}
+    assert problems(Gpu(branch="550"), there, NOBODY) == []
+    # Until the driver is not from there any more, apt knows the repository, and takes nothing.
+    commands = run(gpu_archive.declared, None, "550", Mirrors(), says=there)
+    assert commands[1:] == [("put", PINS, BLOCKED), f"chmod 644 {PINS}"]
+    *_, install, left = run(gpu.driver, branch="550", says=there)
+    assert "Pin: release o=Debian,n=trixie-security\\nPin-Priority: 1001" in install
+    assert left == f"rm -f {PINS} {CUDA_KEYRING} {CUDA_SOURCES}"
+    # As well where the branch would be the same, and only the source is another.
+    same = works("580.178.04", packages=["ii libnvidia-compute-580 580.178.04-0ubuntu1"])
+    files[CUDA_SOURCES] = SOURCES.format("ubuntu2404")
+    says = {**same, **with_cuda("noble", ["580.178.04-0ubuntu1"], files=files)}
+    assert "linux-modules-nvidia-580-server-open-generic" in str(run(gpu.driver, says=says))
+    # A run that died before the last command.
+    says = {**works(), **with_cuda("noble", ["580.178.04-0ubuntu1"], files=files)}
+    assert run(gpu.driver, says=says) == [left]
+
+
+def test_a_repository_of_somebody_elses_keeps_its_pins() -> None:
+    theirs = works(repositories=["cuda=/etc/apt/sources.list.d/theirs.list"])
+    assert run(gpu.driver, says={**theirs, **setup(files={PINS: BLOCKED})}) == []
+    files = {CUDA_SOURCES: SOURCES.format("ubuntu2404"), PINS: BLOCKED}
+    [left] = run(gpu.driver, says={**theirs, **setup(files=files)})
+    assert left == f"rm -f {CUDA_KEYRING} {CUDA_SOURCES}"
+
+
+def test_a_branch_that_nvidias_repository_does_not_have() -> None:
+    told = programs(cuda_versions=["580.95.05-0ubuntu1", "590.44.01-1ubuntu1"])
+    assert problems(Gpu(branch="999", source="cuda"), driver(), setup(), told) == [
+        "NVIDIA's repository for this system does not have branch 999: it has 580, 590."
+    ]
+    assert problems(Gpu(branch="580", source="cuda"), driver(), setup(), told) == []
+    # Where its index cannot be had, apt will say what there is.
+    nothing = programs(cuda_versions=[])
+    assert problems(Gpu(branch="999", source="cuda"), driver(), setup(), nothing) == []
+    # Once apt has it, nobody needs to be asked.
+    known = {**driver(), **with_cuda("noble", ["580.95.05-1"])}
+    assert "branch 999: it has 580." in refusal(known, branch="999", source="cuda")
+
+
 def test_pins_that_nobody_needs_any_more_go() -> None:
     says = {**driver(), **setup(files={PINS: PINNED})}
     assert run(gpu_archive.declared, None, "580", Mirrors(), says=says) == [f"rm {PINS}"]
@@ -602,6 +926,12 @@ def test_the_ppa_of_the_article_goes(
     assert run(gpu_archive.ppa_removed, says=driver()) == []
 
 
+@pytest.mark.parametrize("gpus", [[], [(RTX_3060, "vfio-pci")]])
+def test_the_ppa_of_a_box_without_a_gpu_to_drive_stays(gpus: list[tuple[str, str]]) -> None:
+    says = driver(gpus=gpus, repositories=[f"ppa=/etc/apt/sources.list.d/{PPA}.list"])
+    assert run(gpu_archive.ppa_removed, says=says) == []
+
+
 # --- the guard ---
 
 
@@ -634,6 +964,20 @@ def test_kernels_may_move_where_dkms_builds_for_each() -> None:
     [_, (_, _, blacklist), _, hold] = run(gpu_care.guarded, says=says)
     assert "linux-" not in blacklist and '  "libcuda";\n' in blacklist
     assert hold == "apt-mark hold libcuda1 nvidia-open-kernel-dkms"
+
+
+def test_libraries_of_another_architecture_are_held_once() -> None:
+    rows = [row.replace("ii ", "hi ", 1) for row in driver_rows()]
+    version = "580.178.04-0ubuntu0.24.04.1"
+    rows += [f"hi libnvidia-compute-580-server:amd64 {version}"]
+    free = {**works(packages=[*rows, f"ii libnvidia-compute-580-server:i386 {version}"])}
+    files = {GUARD: gpu_care.blacklist(fact(NvidiaDriver, works()), fact(DriverSetup, setup()))}
+    says = setup(files=files, held=True)
+    assert run(gpu_care.guarded, says={**free, **says}) == [
+        "apt-mark hold libnvidia-compute-580-server:i386"
+    ]
+    held = works(packages=[*rows, f"hi libnvidia-compute-580-server:i386 {version}"])
+    assert run(gpu_care.guarded, says={**held, **says}) == []
 
 
 def test_packages_that_came_anew_are_held_with_the_rest() -> None:
@@ -681,7 +1025,8 @@ def test_a_display_of_nouveau_beside_a_driver_that_works_stays() -> None:
 UVM_FILE = "# Written by Jupyterbox from the inventory.\nnvidia-uvm\n"
 NODE_FILE = """\
 # Written by Jupyterbox from the inventory.
-ACTION=="add", SUBSYSTEM=="module", KERNEL=="nvidia_uvm", RUN+="/usr/bin/nvidia-modprobe -c 0 -u"
+ACTION=="add", SUBSYSTEM=="module", KERNEL=="nvidia_uvm", TEST=="/usr/bin/nvidia-modprobe", \
+RUN+="/usr/bin/nvidia-modprobe -c 0 -u"
 """
 
 
@@ -784,7 +1129,7 @@ def test_the_layer_does_nothing_where_there_is_no_gpu() -> None:
         "Install driver 580",
         "Guard module and libraries against being upgraded apart",
         "Reload the driver, if another one runs",
-        "Load the module for CUDA at boot",
+        "Start at boot what CUDA needs",
         "Keep the GPU initialized",
     ]
     assert not any(done.values())
@@ -808,14 +1153,18 @@ def test_the_layer_does_nothing_the_second_time() -> None:
 
 def problems(declared: Gpu | None, *says: dict[Any, Any]) -> list[str]:
     """What a box that is deployed is refused for, of its GPU."""
-    box = DEPLOYED.model_copy(update={"gpu": declared})
-    found = {key: value for part in says for key, value in part.items()}
-    found |= {key: value for key, value in converged().items() if key not in found}
-    try:
-        assert run(preflight.check, box=box, says=found) == []
-    except OperationError as error:
-        return [line.removeprefix("  - ") for line in str(error).split("\n")[1:]]
-    return []
+    box = Box(gpu=declared)
+    with engine({key: value for part in says for key, value in part.items()}) as state:
+        [host] = state.inventory
+        with ctx_state.use(state), ctx_host.use(host):
+            return list(gpu_problems.problems(box, gpu_problems.look(box)))
+
+
+def test_preflight_tells_of_them() -> None:
+    box = DEPLOYED.model_copy(update={"gpu": None})
+    says = {**BROKEN["mismatch"], **{k: v for k, v in converged().items() if k != DRIVER}}
+    with pytest.raises(OperationError, match=r"\n  - the GPU's driver is broken \(mismatch\)"):
+        run(preflight.check, box=box, says=says)
 
 
 IGNORE = "To deploy all the same, set Box(gpu=Gpu(ignore=True))."
@@ -878,7 +1227,7 @@ def test_headers_are_asked_for_where_apt_has_them() -> None:
     packages.append("ii libcuda1 550.163.01-2")
     without = driver("trixie", libraries="550.163.01", packages=packages)
     assert fact(NvidiaDriver, without)["kind"] == "no_headers"
-    has = setup("trixie", headers="linux-headers-6.12.117+deb13-amd64")
+    has = setup("trixie", headers="6.12.117+deb13-amd64")
     assert problems(Gpu(branch="550"), without, has) == []
     assert run(gpu.driver, branch="550", says={**without, **has}) != []
     # Else they would be asked for in every deploy.
