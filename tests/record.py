@@ -7,6 +7,7 @@
     uv        uv's own errors; the network is asked for packages that are not there
     facts     what pyinfra says of a box to `jupyterbox status`, and the answers in docs/facts.md
     examples  the answers there of boxes with GPUs, made of recordings
+    archives  what the distributions' archives have of NVIDIA's driver, and what apt would install
 
 The unit tests read the recordings under tests/recorded; after a fact or a program asks another
 question, they are made anew. Boxes are the demo's (root, and about a minute each).
@@ -41,6 +42,7 @@ from jupyterbox.demo.machine import Machine
 from jupyterbox.settings import BASE_PACKAGES, REPOSITORY
 from operations.packages import ASIDE, MIRROR, PIP_CONF
 from tests.answers import write_answers
+from tests.archives import KERNELS, record_archives
 from tests.box.user import User, wait_for
 from tests.examples import example
 from tests.unit.remote import module
@@ -489,5 +491,8 @@ if __name__ == "__main__":
             facts()
         elif what == "examples":
             write_answers(example, "example")
+        elif what == "archives":
+            record_archives(write, KERNELS)
         else:
-            sys.exit(f"{what!r} is none of: bare, deployed, hub, system, uv, facts, examples")
+            known = "bare, deployed, hub, system, uv, facts, examples, archives"
+            sys.exit(f"{what!r} is none of: {known}")
