@@ -6,7 +6,7 @@ Each is in the module of operations/ that it names; what they compare the box wi
 
 from pyinfra import host
 
-from operations import conda, gpu, hub, jupyter, packages, preflight, users
+from operations import conda, gpu, hub, hub_release, jupyter, packages, preflight, users
 
 box = host.data.box
 
@@ -15,8 +15,9 @@ packages.install(box=box)
 gpu.install(box=box)
 conda.install(box=box)
 users.declare(box=box)
-hub.build(box=box)
+hub_release.build(box=box)
 conda.build_environments(box=box)
 jupyter.publish(box=box)
 hub.serve(box=box)
 hub.healthy(name="Health: does the hub answer through the proxy?", box=box)
+hub_release.pruned(name="Remove the hub's oldest releases", box=box)

@@ -28,10 +28,12 @@ class Versions(TypedDict):
 class HubRelease(TypedDict):
     """A complete release: what is installed in it, and by hand otherwise than it was built.
 
+    `declared` is the release that its settings ask for, another one where an upgrade has built it;
     `proxy` is the digest of its node and configurable-http-proxy, `by` the version of this project
     that built it.
     """
 
+    declared: str
     proxy: str | None
     built: str | None
     by: str | None
@@ -76,7 +78,10 @@ class ConfigurationError(TypedDict):
 class _Told(TypedDict):
     python: str | None
     current: str | None
+    previous: str | None
+    switching: str | None
     releases: dict[str, HubRelease]
+    surplus: list[str]
     broken: dict[str, str]
     secrets: list[str]
     open: dict[str, str]
@@ -91,9 +96,12 @@ class _HubState(_Told):
 class HubState(_Told):
     """The hub, in one answer: what the deploy decides on, and what people ask.
 
-    `python` is the system's, which a release is built on; `broken` says of directories of releases
-    why they are of no use; `secrets` are the files that are there and closed to everybody but root,
-    `open` the modes of those that are not; `files` has the sha256 of what the units read.
+    `python` is the system's, which a release is built on; `previous` was current before `current`,
+    and `switching` is where a switch has started from that was not seen to its end. The releases
+    are in the order of their last use; `surplus` names what a deploy removes of them, where that is
+    asked for; `broken` says of directories of releases why they are of no use. `secrets` are the
+    files that are there and closed to everybody but root, `open` the modes of those that are not;
+    `files` has the sha256 of what the units read.
     """
 
     units: dict[str, Unit]
@@ -107,14 +115,18 @@ class Hub(FactBase[HubState]):
     {
         "python": "3.13",
         "current": "3a94…",
+        "previous": None,
+        "switching": None,
         "releases": {
             "3a94…": {
-                "proxy": "77c1…", "built": "2026-11-23T14:55:27+00:00", "by": "jupyterbox 0.1.0",
+                "declared": "3a94…", "proxy": "77c1…",
+                "built": "2026-11-23T14:55:27+00:00", "by": "jupyterbox 0.1.0",
                 "versions": {"hub": "6.1.1", "lab": "4.6.6", "spawner": "1.0.2",
                              "proxy": "5.3.0", "node": "24.19.0", "python": "3.13.5"},
                 "drift": [],
             },
         },
+        "surplus": [],
         "broken": {},
         "secrets": ["proxy.env", "cookie_secret"],
         "open": {},
@@ -135,9 +147,13 @@ class Hub(FactBase[HubState]):
     ```
 
     On a box that has no hub it needs no root: there is nothing to hide.
+
+    Args:
+        keep: how many releases stay on the box; with this, `surplus` says which do not.
+        wanted: the release that is about to be current, for that.
     """
 
-    def command(self) -> StringCommand:
+    def command(self, keep: int | None = None, wanted: str | None = None) -> StringCommand:
         return question(
             "hub_state",
             root=layout.ROOT,
@@ -145,6 +161,9 @@ class Hub(FactBase[HubState]):
             secrets=[layout.PROXY_ENVIRONMENT, layout.COOKIE_SECRET],
             configuration=[layout.CONFIG, layout.CONFIG_D],
             reads=layout.READS,
+            others=[layout.PAM_FILE],
+            keep=keep,
+            wanted=wanted,
         )
 
     @staticmethod
@@ -152,7 +171,10 @@ class Hub(FactBase[HubState]):
         return {
             "python": None,
             "current": None,
+            "previous": None,
+            "switching": None,
             "releases": {},
+            "surplus": [],
             "broken": {},
             "secrets": [],
             "open": {},

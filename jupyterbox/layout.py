@@ -23,6 +23,7 @@ PROFILE = "/etc/profile.d/conda.sh"
 HUB_UNIT = "jupyterhub.service"
 PROXY_UNIT = "jupyterhub-proxy.service"
 PAM_SERVICE = "jupyterhub"
+PAM_FILE = f"/etc/pam.d/{PAM_SERVICE}"
 
 CACHE = "/var/cache/jupyterbox"
 

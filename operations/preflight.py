@@ -28,7 +28,7 @@ from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
 from operations import gpu_problems, turn, users
 from operations.conda import certificates, fits, installer_for, made_by_hand, stage
-from operations.hub import release_id
+from operations.hub_release import wanted
 from operations.refusing import refuse
 
 SUPPORTED = {"debian": ["12", "13"], "ubuntu": ["22.04", "24.04", "26.04"]}
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
     def lacks_hub(self, box: Box) -> bool:
         """Whether the declared hub release must be built."""
-        return release_id(box.hub, self.hub["python"] or "") not in self.hub["releases"]
+        return wanted(box, self.hub) not in self.hub["releases"]
 
     def lacks(self, environment: Environment, box: Box) -> bool:
         """Whether an environment's declared release must be built."""

@@ -304,7 +304,7 @@ def hub_misconfigured(machine: Machine, record: Recorder) -> None:
         machine.run(f"cat > {path}", input=content, check=True)
         # The journal then has nothing but this.
         machine.run("journalctl --rotate --vacuum-time=1s; systemctl reset-failed", check=True)
-        machine.run("systemctl restart jupyterhub; sleep 5", check=True)
+        machine.run("systemctl restart jupyterhub; sleep 15", check=True)
         after = f" with {content!r} in its configuration"
         record.fact(f"hub/state-{name}", Hub(), after)
         record(f"hub/journal-{name}", f"`{JOURNAL}`{after}", JOURNAL)

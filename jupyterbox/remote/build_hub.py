@@ -1,7 +1,7 @@
 """Fill a hub release: venv, Python packages, proxy; check it, and record what it holds.
 
-Arguments: prefix, lock (a directory with the lock files), kernels, python_index, npm, about (for
-release.json).
+Arguments: prefix, lock (a directory with the lock files, and the program that becomes a part of the
+release), kernels, python_index, npm, about (for release.json).
 """
 
 import glob
@@ -15,6 +15,7 @@ from pathlib import Path
 from release import Failure, build, record, run
 
 LOCK_FILES = ("requirements.txt", "uv.txt", "package.json", "package-lock.json")
+PREPARE = "prepare_database.py"  # run by the hub's unit
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -112,7 +113,7 @@ def packages(prefix):
 def fill(prefix, lock, kernels, python_index, npm, about):
     """Install everything, see whether it starts, and record what is there."""
     Path(prefix, "proxy").mkdir(parents=True)
-    for name in LOCK_FILES:
+    for name in (*LOCK_FILES, PREPARE):
         where = Path(prefix, "proxy" if name.startswith("package") else "")
         shutil.copyfile(Path(lock, name), where / name)
     install_python_packages(prefix, python_index)

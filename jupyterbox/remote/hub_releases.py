@@ -4,6 +4,7 @@ import os
 import re
 import sys
 
+from old_releases import being_built
 from reading import Unreadable, entries, read_json
 
 PROGRAMS = ("python", "jupyterhub", "jupyterhub-singleuser", "node", "configurable-http-proxy")
@@ -32,7 +33,7 @@ def releases(root):
         try:
             found[name] = release(prefix)
         except Unreadable as reason:
-            if not being_built(prefix):
+            if not being_built(directory, name):
                 broken[prefix] = str(reason)
             continue
         if lost := lacks(prefix, found[name]["versions"]["python"]):
@@ -51,6 +52,8 @@ def release(prefix):
     then = {normal(name): text(v) for name, v in then.items()} if isinstance(then, dict) else {}
     now = installed(prefix)
     return {
+        # One that an upgrade has built is another answer to what these settings ask for.
+        "declared": text(record.get("declared")) or os.path.basename(prefix),
         "proxy": text(record.get("proxy")),
         "built": text(record.get("built")),
         "by": text(record.get("by")),
@@ -127,25 +130,13 @@ def proxy(prefix):
 
 def lacks(prefix, python):
     """What keeps a complete release from being started; None for nothing."""
-    for name in PROGRAMS:
-        if not os.path.exists(os.path.join(prefix, "bin", name)):
-            return f"has lost bin/{name}"
+    for name in [*(f"bin/{program}" for program in PROGRAMS), "prepare_database.py"]:
+        if not os.path.exists(os.path.join(prefix, name)):
+            return f"has lost {name}"
     built, system = (python or "").split(".")[:2], [str(part) for part in sys.version_info[:2]]
     if python and built != system:
         return f"was built on Python {'.'.join(built)}, and the system's is {'.'.join(system)}"
     return None
-
-
-def being_built(prefix):
-    """Whether a run that builds a release holds its lock."""
-    directory, name = os.path.split(prefix)
-    try:
-        lock = os.stat(os.path.join(directory, f".{name}.lock")).st_ino
-        with open("/proc/locks") as locks:
-            held = [line.split() for line in locks]
-    except OSError:
-        return False
-    return any(f[1] == "FLOCK" and f[5].rpartition(":")[2] == str(lock) for f in held if len(f) > 5)
 
 
 def current(root):

@@ -2,7 +2,9 @@
 
 Arguments: root, state_dir, secrets (files in there), configuration (a file and the directory of
 those that are read after it), reads (a map of unit name to the paths that it reads when it starts;
-the hub's own reads the configuration).
+the hub's own reads the configuration), others (paths of further files that a deploy writes), keep
+(how many releases stay on the box, for who asks what goes; else None), wanted (the release that is
+about to be current; None for the one that is).
 """
 
 import hashlib
@@ -16,7 +18,8 @@ from answering import answer, need_root
 from hub_configuration import broken, not_recognized, sources
 from hub_releases import current, listed, releases
 from journal import errors
-from reading import Unreadable, read
+from old_releases import by_use, history, surplus
+from reading import Unreadable, read, read_text
 from units import moment, number, seconds, show, state_of
 
 FIELDS = ["LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "NRestarts"]
@@ -143,9 +146,19 @@ def configuration_errors(configuration, name, unit):
     return problems
 
 
-def state(root, state_dir, secrets, configuration, reads):
+def switching(directory):
+    """The release that a switch has started from which was not seen to its end; None for none."""
+    try:
+        return read_text(os.path.join(directory, ".switching")).strip() or None
+    except Unreadable:
+        return None
+
+
+def state(root, state_dir, secrets, configuration, reads, others=(), keep=None, wanted=None):
     """Everything that the deploy decides on, and what people ask."""
     complete, unusable = releases(root)
+    directory, linked = os.path.join(root, "releases"), current(root)
+    left = [name for name in history(directory) if name in complete and name != linked]
     shown = show(list(reads), FIELDS)
     units = {name: unit(name, paths, shown[name]) for name, paths in reads.items()}
     [hub] = [name for name, paths in reads.items() if configuration[0] in paths]
@@ -154,14 +167,19 @@ def state(root, state_dir, secrets, configuration, reads):
     read_by_units = {path: None for paths in reads.values() for path in paths}
     return {
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
-        "current": current(root),
-        "releases": complete,
+        "current": linked,
+        "previous": left[-1] if left else None,
+        "switching": switching(directory),
+        "releases": {
+            name: complete[name] for name in by_use(directory, linked) if name in complete
+        },
+        "surplus": [] if keep is None else surplus(directory, wanted or linked, keep),
         "broken": unusable,
         "secrets": [os.path.basename(path) for path in closed],
         "open": {path: mode for path, mode in open_modes.items() if mode},
         "units": units,
         # Not of a secret: whoever can guess it could see from this that it was the right one.
-        "files": digests(path for path in read_by_units if path not in secrets),
+        "files": digests(path for path in [*read_by_units, *others] if path not in secrets),
         "configuration": configuration_errors(configuration, hub, units[hub]),
     }
 

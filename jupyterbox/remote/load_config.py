@@ -1,10 +1,12 @@
-"""Load a hub's configuration as a hub would, without starting one; fail on what is wrong with it.
+"""Load a hub's configuration as a hub would; fail on what is wrong with it.
 
 Run by the hub's own Python. (`jupyterhub --show-config` would open the database, and upgrade it.)
 Arguments: path (what is loaded), known_as (where it is about to lie), unit (the hub's, whose
-environment a configuration may read).
+environment a configuration may read), database (for a release that is about to run on that: a hub
+is started, on a copy; else None).
 """
 
+import asyncio
 import json
 import os
 import shlex
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import traceback
 
+from hub_trial import attempt
 from jupyterhub.app import JupyterHub
 from traitlets import TraitError
 from traitlets.config import PyFileConfigLoader
@@ -81,11 +84,32 @@ def check(config):
         return
 
 
+def start(path, database):
+    """Start a hub on trial.
+
+    Raises:
+        Refused: it does not start.
+    """
+    try:
+        attempt(path, database)
+    except asyncio.TimeoutError:
+        raise Refused("JupyterHub does not start in time") from None
+    except subprocess.CalledProcessError as error:
+        last = error.stdout.strip().splitlines()[-1:]
+        raise Refused(f"its database cannot be migrated ({''.join(last)})") from None
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {str(error).rstrip('.')}"
+        raise Refused(f"JupyterHub does not start ({what})") from None
+
+
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     os.environ.update(environment(arguments.pop("unit")))
+    database = arguments.pop("database", None)
     try:
         check(load(**arguments))
+        if database:
+            start(arguments["path"], database)
     except Refused as refused:
         reason = " ".join(str(refused).split())
         sys.exit(f"{reason}: the hub was left as it is.")

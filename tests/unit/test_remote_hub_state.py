@@ -68,6 +68,7 @@ class Hub:
         for program in ("python", "jupyterhub", "jupyterhub-singleuser", "node"):
             (prefix / "bin" / program).touch()
         (prefix / "bin/configurable-http-proxy").touch()
+        (prefix / "prepare_database.py").touch()
         (prefix / "release.json").write_text(record)
         return prefix
 
@@ -138,6 +139,9 @@ NOTHING: dict[str, Any] = {
 BARE: dict[str, Any] = {
     "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
     "current": None,
+    "previous": None,
+    "switching": None,
+    "surplus": [],
     "releases": {},
     "broken": {},
     "secrets": [],
@@ -276,7 +280,36 @@ def test_a_release_that_cannot_be_started_is_named(hub: Hub) -> None:
         f"{hub.root}/releases/bbb": "has lost bin/node",
     }
     # The deploy decides by its record whether to build it.
-    assert list(hub.state["releases"]) == ["aaa", "bbb"]
+    assert sorted(hub.state["releases"]) == ["aaa", "bbb"]
+
+
+def test_a_release_whose_interpreter_went_with_an_upgrade_of_the_system_is_named(hub: Hub) -> None:
+    python = hub.release("aaa", '{"python": "3.2.1"}') / "bin/python"
+    python.unlink()
+    python.symlink_to("/usr/bin/python3.2")
+    (hub.root / "current").symlink_to("releases/aaa")
+    assert hub.state["broken"] == {f"{hub.root}/releases/aaa": "has lost bin/python"}
+    assert hub.state["current"] == "aaa"
+
+
+def test_releases_are_in_the_order_of_their_use(hub: Hub) -> None:
+    for built, name in enumerate("abcd"):
+        os.utime(hub.release(name) / "release.json", (built, built))
+    (hub.root / "current").symlink_to("releases/b")
+    assert (hub.state["previous"], hub.state["switching"]) == (None, None)
+    (hub.root / "releases/.history").write_text("b\na\nb\ngone\n")
+    (hub.root / "releases/.switching").write_text("a\n")
+    assert list(hub.state["releases"]) == ["b", "a", "d", "c"]
+    assert (hub.state["previous"], hub.state["switching"]) == ("a", "a")
+
+
+def test_what_goes_is_told_to_who_asks(hub: Hub) -> None:
+    for built, name in enumerate("abcd"):
+        os.utime(hub.release(name) / "release.json", (built, built))
+    (hub.root / "current").symlink_to("releases/b")
+    assert hub.state["surplus"] == []
+    assert hub_state.state(**hub.arguments, keep=2)["surplus"] == ["c", "a"]
+    assert hub_state.state(**hub.arguments, keep=2, wanted="new")["surplus"] == ["c", "b", "a"]
 
 
 def test_releases_that_are_no_directory_are_named(hub: Hub) -> None:

@@ -1,0 +1,63 @@
+"""Give a release of the hub a database that it understands, before it starts.
+
+A part of every release, run by the hub's unit: whenever the box dies, what starts next starts so.
+Arguments: the release's prefix (a link to it will do), the database's path.
+
+A database of an older schema is copied, `DATABASE.RELEASE` being named after the release that it
+was used by, and the migrated copy takes its place at one stroke. Where a rollback has laid one
+ready, `DATABASE.for-RELEASE`, that one takes its place.
+"""
+
+import os
+import subprocess
+import sys
+
+from old_releases import history
+from schema import copy, place, revision, revisions, upgrade
+
+
+def prepare(prefix, database):
+    """Bring the database to the release's schema; the usual one is as it shall be.
+
+    Raises:
+        subprocess.CalledProcessError: it could not be migrated; it is as it was.
+        ValueError: it is of a release that this one does not know.
+    """
+    directory, release = os.path.split(os.path.realpath(prefix))
+    waiting = f"{database}.for-{release}"
+    left = next((name for name in history(directory)[::-1] if name != release), "before")
+    if os.path.exists(waiting):
+        if os.path.exists(database):
+            copy(database, f"{database}.{left}")
+        forget_journal(database)
+        place(waiting, database)
+        return
+    has = revision(database)
+    wanted, known = revisions(prefix)
+    if has is None or wanted is None or has == wanted:
+        return
+    if has not in known:
+        raise ValueError(f"{database} was used by a newer JupyterHub than that of {release}.")
+    kept, migrated = f"{database}.{left}", f"{database}.migrated"
+    copy(database, kept)
+    copy(database, migrated)
+    upgrade(prefix, migrated)
+    forget_journal(database)
+    place(migrated, database)
+    print(f"{database} was migrated from {has} to {wanted}; as it was, it is {kept}", flush=True)
+
+
+def forget_journal(database):
+    """Remove what a hub that died had not written to its end: the copy has it, or has undone it."""
+    for ending in ("-journal", "-wal", "-shm"):
+        if os.path.exists(database + ending):
+            os.unlink(database + ending)
+
+
+if __name__ == "__main__":
+    try:
+        prepare(*sys.argv[1:])
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{error.stdout}\n{sys.argv[2]} cannot be migrated; it is as it was.")
+    except ValueError as error:
+        sys.exit(str(error))

