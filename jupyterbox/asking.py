@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,10 +57,11 @@ class InventoryError(Exception):
 
 @dataclass
 class Declared:
-    """A box as the inventory has it: its groups, and where its conda lives."""
+    """A box as the inventory has it: its groups, where its conda lives, its environments."""
 
     groups: list[str]
     root: str
+    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -105,7 +106,12 @@ def declared(inventory: Path) -> dict[str, Declared]:
         raise InventoryError(f"{inventory} does not load: {reason(done.stderr)}")
     if not hosts:
         raise InventoryError(f"{inventory} names no box.")
-    return {host["name"]: Declared(host["groups"], conda_root(host["data"])) for host in hosts}
+    return {
+        host["name"]: Declared(
+            host["groups"], conda_root(host["data"]), declared_environments(host["data"])
+        )
+        for host in hosts
+    }
 
 
 def conda_root(data: Mapping[str, Any]) -> str:
@@ -114,6 +120,14 @@ def conda_root(data: Mapping[str, Any]) -> str:
         return str(data["box"]["conda"]["root"])
     except (KeyError, TypeError):
         return Conda().root
+
+
+def declared_environments(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of a box's environments, by name."""
+    try:
+        return {environment["name"]: environment for environment in data["box"]["environments"]}
+    except (KeyError, TypeError):
+        return {}
 
 
 def chosen(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from jupyterbox import locks
 from jupyterbox.asking import InventoryError, ask
 from jupyterbox.demo import REPOSITORY, DemoError
 from jupyterbox.demo.conda import conda_mirror, stop_channel
@@ -76,6 +77,30 @@ def boxes_status(
     else:
         show(boxes)
     context.exit(1 if any(box.problems for box in boxes.values()) else 0)
+
+
+@main.command("lock")
+@click.argument("inventory", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--limit", "limits", metavar="HOST", multiple=True, help="Of this box.")
+@click.option(
+    "--env",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Only this environment; may be given several times.",
+)
+def lock_environments(inventory: Path, limits: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Write down the very packages of a box's environments, beside its inventory.
+
+    A deploy from such a lock installs the same files, on this box or on another one.
+    """
+    try:
+        for written in locks.lock(inventory.absolute(), limits, names):
+            click.echo("\n".join(locks.described(written)))
+    except InventoryError as error:
+        raise UsageError(str(error)) from None
+    except locks.LockError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.group()

@@ -6,6 +6,7 @@ import json
 import posixpath
 from collections.abc import Callable, Collection, Iterator, Mapping
 from io import StringIO
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
@@ -261,7 +262,7 @@ def rolled_back(environment: str, release: str | None, box: Box) -> Commands:
     + release: its id; by default that of the release that was current before
     + box: its environments' settings, and where its conda lives
     """
-    root = box.conda.root
+    root, environment = box.conda.root, str(environment)
     there = host.get_fact(CondaReleases, root=root)["environments"]
     target = release_to_go_back_to(environment, release, there)
     # The link comes last: a run that dies before has gone back nowhere, and is run again.
@@ -273,7 +274,7 @@ def rolled_back(environment: str, release: str | None, box: Box) -> Commands:
 
 
 def release_to_go_back_to(
-    environment: str, release: str | None, there: Mapping[str, EnvironmentReleases]
+    environment: str, release: Any, there: Mapping[str, EnvironmentReleases]
 ) -> str:
     """The id of the release that somebody means.
 
@@ -287,8 +288,8 @@ def release_to_go_back_to(
     found = built[environment]
     if release is None and found["previous"]:
         return found["previous"]
-    if release in found["complete"]:
-        return release
+    if meant := [known for known in found["complete"] if means(release, known)]:
+        return meant[0]
     shown = ", ".join(f"{r} (current)" if r == found["current"] else r for r in found["complete"])
     wanted = f"release {release!r}" if release else "earlier release"
     raise OperationError(f"environment {environment} has no {wanted}: there are {shown}")
@@ -300,6 +301,14 @@ def made_by_hand(root: str, name: str) -> str:
         f"{root}/envs/{name} was made by hand and holds what nobody declared: "
         f"move it away, or give the environment of the settings another name"
     )
+
+
+def means(asked: Any, release: str) -> bool:
+    """Whether `--data release=` names a release: pyinfra reads some ids as numbers."""
+    try:
+        return asked in (release, json.loads(release))
+    except ValueError:
+        return bool(asked == release)
 
 
 def switch_to(root: str, environment: str, release: str) -> str:

@@ -32,6 +32,7 @@ from facts.box import System
 from facts.conda import CondaReleases
 from facts.hub import Hub, HubActivity
 from facts.jupyter import Kernelspecs, PublishedKernelspecs
+from facts.locks import ReleaseRecords
 from facts.packages import AptRepositories, MissingPackages, Site
 from facts.preflight import Access, Preflight
 from facts.users import Accounts
@@ -231,6 +232,7 @@ def deployed() -> None:
         environments = [environment["name"] for environment in settings["environments"]]
         record.fact("preflight/deployed", Preflight(), command=PREFLIGHT)
         record.fact("conda/state-deployed", CondaReleases())
+        record.fact("conda/records", ReleaseRecords(), environments="python3,nothing")
         record.fact("jupyter/state-deployed", PublishedKernelspecs(), environments=environments)
         record.fact("jupyter/kernelspecs-deployed", Kernelspecs())
         machine.run(OWN_KERNELS, check=True)

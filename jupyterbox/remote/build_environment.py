@@ -75,7 +75,8 @@ def refuse_the_same(release, spec, found):
     if not spec["unlike"]:
         return
     then = json.loads((release.parent / spec["unlike"] / "release.json").read_text())
-    if packages(then) == packages(found):
+    # One without a mirror was recorded before locks were known, and cannot be locked.
+    if "mirror" in then and packages(then) == packages(found):
         raise Unneeded(f"release {spec['unlike']} has the newest packages already")
 
 

@@ -140,7 +140,7 @@ def pip_record(release, spec, marks):
     packages = [package(info) for info in infos(release) if marks.get(info.name) is None]
     for one in packages:
         one["hashes"] = pinned.get(one["name"], [])
-    unknown = [one for one in packages if not one["hashes"] and one["source"] is not False]
+    unknown = [one for one in packages if not one["hashes"] and one["has_file"]]
     files = published(release, spec, unknown) if unknown else {}
     for one in unknown:
         one["hashes"] = chosen(files.get(one["name"], []), one["tags"])
@@ -155,13 +155,18 @@ def pin(requirement):
 
 
 def package(info):
-    """An installed package; `source` is its URL if it has one, False where nothing has its hash."""
+    """An installed package: its tags, its URL if it has one, and whether it came in one file."""
     name, version = installed(info.name)
     tags = {tuple(tag.split("-")) for tag in re.findall(r"^Tag: (\S+)", read(info / "WHEEL"), re.M)}
     direct = read(info / "direct_url.json")
-    source = json.loads(direct) if direct else {}
-    url = source.get("url") if "archive_info" in source else False
-    return {"name": name, "version": version, "tags": tags, "source": url if source else None}
+    source = json.loads(direct) if direct else {"archive_info": {}}
+    return {
+        "name": name,
+        "version": version,
+        "tags": tags,
+        "source": source.get("url"),
+        "has_file": "archive_info" in source,
+    }
 
 
 def published(release, spec, packages):

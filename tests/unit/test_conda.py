@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pyinfra.api.exceptions import OperationError
+from pyinfra_cli.util import parse_cli_arg  # type: ignore[import-untyped]
 
 from facts.conda import CondaReleases
 from jupyterbox.certificates import read_certificates
@@ -345,6 +346,12 @@ def test_an_environment_goes_back_with_its_kernels() -> None:
 def test_a_release_of_an_environment_that_is_not_declared_is_only_switched_to() -> None:
     state = there(old={"current": "bbb", "previous": "aaa", "complete": ["aaa", "bbb"]})
     assert rolled_back(None, state, {}, name="old") == [switch("old", "aaa")]
+
+
+@pytest.mark.parametrize("release", ["123456789012", "12e456789012", "123456789012-2"])
+def test_an_id_that_pyinfra_reads_as_a_number_is_known(release: str) -> None:
+    state = there(old={"current": "bbb", "complete": [release, "bbb"]})
+    assert rolled_back(parse_cli_arg(release), state, {}, name="old") == [switch("old", release)]
 
 
 def test_going_back_to_where_one_is_changes_nothing() -> None:

@@ -713,8 +713,12 @@ def test_what_did_not_come_from_an_index_says_from_where(builder: Builder) -> No
     )
     assert builder.build(pip=["six"]).returncode == 0
     sources = {one["name"]: one["source"] for one in builder.record["pip"]}
-    assert (sources["six"], sources["wrapt"]) == ("https://example.org/six.whl", False)
+    assert (sources["six"], sources["wrapt"]) == (
+        "https://example.org/six.whl",
+        "https://example.org/wrapt",
+    )
     assert sources["markupsafe"] is None
+    assert hashes(builder)["wrapt"] == []
     asked = (builder.uv.said / "constraints").read_text()
     assert "six @ https://example.org/six.whl\n" in asked
     assert "wrapt" not in asked
