@@ -10,7 +10,12 @@ from typing import Any
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
-from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand
+from pyinfra.api.command import (
+    FileUploadCommand,
+    FunctionCommand,
+    PyinfraCommand,
+    QuoteString,
+)
 from pyinfra.api.exceptions import OperationError
 from pyinfra.facts.files import File
 from pyinfra.operations import apt, files
@@ -23,6 +28,7 @@ from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Environment, Installer
 from operations import jupyter, packages
 from operations.journal import noting
+from operations.refusing import refuse
 
 ANACONDA_APT = "https://repo.anaconda.com/pkgs/misc/debrepo/conda"
 ANACONDA_KEY = "https://repo.anaconda.com/pkgs/misc/gpgkeys/anaconda.asc"
@@ -255,7 +261,7 @@ def build(
 
 
 @operation()
-def rolled_back(environment: str, release: str | None, box: Box) -> Commands:
+def rolled_back(environment: str, release: Any, box: Box) -> Commands:
     """Go back to another release of an environment, and publish its kernels again.
 
     + environment: its name
@@ -264,35 +270,39 @@ def rolled_back(environment: str, release: str | None, box: Box) -> Commands:
     """
     root, environment = box.conda.root, str(environment)
     there = host.get_fact(CondaReleases, root=root)["environments"]
-    target = release_to_go_back_to(environment, release, there)
+    target = release_to_go_back_to(release, there.get(environment))
+    if not target:
+        yield from refuse([no_way_back(environment, release, there)])
+        return
     # The link comes last: a run that dies before has gone back nowhere, and is run again.
     yield from jupyter.published_of(environment, target, box)
     if there[environment]["current"] == target:
         host.noop(f"environment {environment} is at release {target}")
         return
     yield switch_to(root, environment, target)
+    known = [e.release_id(box.conda.channels) for e in box.environments if e.name == environment]
+    if known and layout.declares(target) not in known:
+        said = f"The next deploy moves {environment} on to what is declared: change that, too."
+        yield showing_progress("echo", QuoteString(said))
 
 
-def release_to_go_back_to(
-    environment: str, release: Any, there: Mapping[str, EnvironmentReleases]
-) -> str:
-    """The id of the release that somebody means.
+def release_to_go_back_to(asked: Any, found: EnvironmentReleases | None) -> str | None:
+    """The id of the release that somebody means; `None` where there is none such."""
+    if found is None or asked is None:
+        return found and found["previous"]
+    return next((release for release in found["complete"] if means(asked, release)), None)
 
-    Raises:
-        OperationError: there is none such.
-    """
+
+def no_way_back(environment: str, asked: Any, there: Mapping[str, EnvironmentReleases]) -> str:
+    """Why an environment cannot go back to a release, in a sentence."""
     built = {name: found for name, found in there.items() if found["complete"]}
     if environment not in built:
         names = ", ".join(built) or "none"
-        raise OperationError(f"no environment {environment!r} has releases here: there are {names}")
+        return f"no environment {environment!r} has releases here: there are {names}."
     found = built[environment]
-    if release is None and found["previous"]:
-        return found["previous"]
-    if meant := [known for known in found["complete"] if means(release, known)]:
-        return meant[0]
     shown = ", ".join(f"{r} (current)" if r == found["current"] else r for r in found["complete"])
-    wanted = f"release {release!r}" if release else "earlier release"
-    raise OperationError(f"environment {environment} has no {wanted}: there are {shown}")
+    wanted = "earlier release" if asked is None else f"release {asked!r}"
+    return f"environment {environment} has no {wanted}: there are {shown}."
 
 
 def made_by_hand(root: str, name: str) -> str:

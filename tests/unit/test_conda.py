@@ -334,13 +334,21 @@ def test_an_environment_goes_back_with_its_kernels() -> None:
     )
     for release, target in ((None, "aaa"), ("bbb", "bbb")):
         published = offered(target, "python3", "python3-ir")
-        [publish, stale, switched] = rolled_back(release, state, published)
+        [publish, stale, switched, said] = rolled_back(release, state, published)
         assert publish[0] == "publish_kernelspec"
         assert publish[1]["spec"]["argv"] == [f"/opt/conda/releases/python3/{target}/bin/python"]
         assert publish[1]["spec"]["display_name"] == PYTHON3.label
         assert stale == "rm -rf /opt/jupyterhub/share/jupyter/kernels/python3-ir"
         # Last: what dies before has gone nowhere, and finds the same release to go to.
         assert switched == switch("python3", target)
+        assert said.startswith("echo 'The next deploy moves python3 on to what is declared: ")
+
+
+def test_a_deploy_stays_at_another_release_of_the_same_declaration() -> None:
+    releases = [PYTHON3_ID, f"{PYTHON3_ID}-2"]
+    state = there(python3={"current": releases[1], "previous": releases[0], "complete": releases})
+    [_, switched] = rolled_back(None, state, offered(releases[0]))
+    assert switched == switch("python3", releases[0])
 
 
 def test_a_release_of_an_environment_that_is_not_declared_is_only_switched_to() -> None:
@@ -362,14 +370,14 @@ def test_going_back_to_where_one_is_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "release", "sentence"),
     [
-        ("nope", None, "no environment 'nope' has releases here: there are python3, r"),
-        ("mine", None, "no environment 'mine' has releases here: there are python3, r"),
+        ("nope", None, "no environment 'nope' has releases here: there are python3, r."),
+        ("mine", None, "no environment 'mine' has releases here: there are python3, r."),
         (
             "python3",
             "ccc",
-            "environment python3 has no release 'ccc': there are aaa, bbb (current)",
+            "environment python3 has no release 'ccc': there are aaa, bbb (current).",
         ),
-        ("r", None, "environment r has no earlier release: there are aaa (current)"),
+        ("r", None, "environment r has no earlier release: there are aaa (current)."),
     ],
 )
 def test_where_nobody_can_go_back_to(name: str, release: str | None, sentence: str) -> None:
@@ -380,7 +388,7 @@ def test_where_nobody_can_go_back_to(name: str, release: str | None, sentence: s
     )
     with pytest.raises(OperationError) as caught:
         rolled_back(release, state, {}, name)
-    assert str(caught.value) == sentence
+    assert str(caught.value).splitlines()[1:] == [f"  - {sentence}"]
 
 
 def test_one_made_by_hand_is_not_replaced() -> None:

@@ -422,7 +422,12 @@ def test_ports_of_ours_that_another_process_has() -> None:
 
 def test_an_environment_made_by_hand_is_not_replaced() -> None:
     conda = {**state("conda/state-deployed")}
-    conda["environments"]["python3"] = {"current": None, "plain": True, "complete": []}
+    conda["environments"]["python3"] = {
+        "current": None,
+        "previous": None,
+        "plain": True,
+        "complete": [],
+    }
     says = {**converged(), **programs(conda_state=conda)}
     assert problems(DEPLOYED, says) == [
         "/opt/conda/envs/python3 was made by hand and holds what nobody declared: move it away, "
