@@ -17,6 +17,7 @@ from operations import gpu_archive, gpu_care
 from operations.gpu_apt import installation
 from operations.gpu_plan import NOT_OURS, must_install, planned
 from operations.gpu_reload import LOAD, in_use, others, reload
+from operations.journal import noting
 from operations.refusing import refuse
 
 
@@ -81,6 +82,8 @@ def driver(
         host.noop(f"the next boot breaks the driver; it is mended later: {held}")
         return
     if why:
+        names = {package["name"] for package in found["evidence"]["packages"]}
+        yield noting("package", *(name for name in wanted.packages if name not in names))
         yield from installation(wanted)
         found = host.get_fact(NvidiaDriver)
     left = list(gpu_archive.left(source, found, setup))

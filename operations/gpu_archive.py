@@ -24,6 +24,7 @@ from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_packages import CUDA_PACKAGES
 from jupyterbox.program import Commands
 from jupyterbox.settings import Mirrors
+from operations.journal import noting
 
 COMPONENTS = ("contrib", "non-free", "non-free-firmware")
 """Of Debian's: the driver, what it is loaded with, and its firmware."""
@@ -85,7 +86,7 @@ def sha256(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def enabled(setup: Setup) -> Iterator[str]:
+def enabled(setup: Setup) -> Iterator[str | PyinfraCommand]:
     """Add the components that Debian's own entries lack, where they stand.
 
     In a file of ours, an entry would have to name the same key as theirs: apt refuses two.
@@ -96,6 +97,7 @@ def enabled(setup: Setup) -> Iterator[str]:
     for file, entry in sorted(main):
         missing = [part for part in COMPONENTS if lacks(part, file, entry, own)]
         if missing:
+            yield noting("component", *(f"{part} in {file}" for part in missing))
             yield amended(file, entry, " ".join(missing))
 
 

@@ -25,6 +25,7 @@ from jupyterbox.driver_packages import DKMS, held_with, switches
 from jupyterbox.program import Commands
 from operations.gpu_archive import written
 from operations.gpu_plan import system_of
+from operations.journal import noting
 from operations.packages import OURS
 
 DRIVERS = ["nvidia-", "libnvidia-", "libcuda", "cuda-drivers", "firmware-nvidia"]
@@ -114,7 +115,7 @@ def blacklist(found: Driver, setup: Setup) -> str:
     )
 
 
-def holds(found: Driver, setup: Setup) -> Iterator[str]:
+def holds(found: Driver, setup: Setup) -> Iterator[str | PyinfraCommand]:
     """Hold what is not held yet."""
     held = {p["name"]: p["held"] for p in together(found["evidence"]["packages"])}
     if any(PREBUILT.fullmatch(name) for name in held):
@@ -122,6 +123,7 @@ def holds(found: Driver, setup: Setup) -> Iterator[str]:
         held |= {name: setup["linux"][name] for name in names}
     free = sorted(name for name, is_held in held.items() if not is_held)
     if free:
+        yield noting("hold", *free)
         yield f"apt-mark hold {' '.join(free)}"
 
 
@@ -170,6 +172,7 @@ def persistence() -> Commands:
         return
     commands = list(written(PERSISTENCE, drop_in(daemon["persistenced"]), daemon))
     if not daemon["persistenced"]["wanted"]:
+        commands.append(noting("file", f"/etc/systemd/system/multi-user.target.wants/{UNIT}"))
         commands.append(f"systemctl add-wants multi-user.target {UNIT}")
     running = daemon["persistenced"]["runs"] or ""
     if found["state"] == "healthy" and (commands or "--persistence-mode" not in running):

@@ -65,6 +65,8 @@ def install_proxy(prefix, registry):
         + [f"--prefix={prefix}/proxy"],
         NODE_EXTRA_CA_CERTS=CA_BUNDLE,
         npm_config_update_notifier="false",
+        # It would lie in /tmp under a name that any user can take first.
+        NODE_DISABLE_COMPILE_CACHE="1",
     )
     shutil.rmtree(f"{prefix}/.npm", ignore_errors=True)
     replace_by_link(

@@ -25,6 +25,7 @@ from jupyterbox.demo.conda import conda_mirror, stop_channel
 from jupyterbox.demo.inventory import demo_settings
 from jupyterbox.demo.machine import Machine, NoMachine
 from jupyterbox.demo.steps import Steps
+from tests.box import tree
 from tests.box.user import User
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -124,6 +125,13 @@ class Operator:
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def tree(self) -> tree.Tree:
+        """The box's file tree as it is now."""
+        program = Path(tree.__file__).read_text()
+        walked = self.machine.run("python3 -I -", input=program, check=True)
+        there: tree.Tree = json.loads(walked.stdout)
+        return there
+
     def main_pid(self, unit: str) -> int:
         """The main process of one of the box's units, which runs."""
         pid = int(self.sh(f"systemctl show -p MainPID --value {unit}"))
@@ -177,7 +185,14 @@ def destroy(machine: Machine) -> None:
 
 
 @pytest.fixture(scope="session")
-def box(bare: Operator) -> Operator:
+def bare_tree(bare: Operator) -> tree.Tree:
+    """The file tree of the machine before its first deploy; empty where it was deployed before."""
+    deployed = bare.sh("ls -d /opt/jupyterhub 2>/dev/null", check=False)
+    return {} if deployed else bare.tree()
+
+
+@pytest.fixture(scope="session")
+def box(bare: Operator, bare_tree: tree.Tree) -> Operator:
     """The machine after its first deploy."""
     bare.deploy()
     return bare

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
@@ -26,18 +25,11 @@ class Watch:
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
-        self.tree = self.look()
-
-    def look(self) -> tree.Tree:
-        """The file tree as it is now."""
-        program = Path(tree.__file__).read_text()
-        walked = self.operator.machine.run("python3 -I -", input=program, check=True)
-        there: tree.Tree = json.loads(walked.stdout)
-        return there
+        self.tree = operator.tree()
 
     def changes(self) -> list[str]:
         """What has changed since the last look, a line each."""
-        before, self.tree = self.tree, self.look()
+        before, self.tree = self.tree, self.operator.tree()
         return tree.difference(before, self.tree)
 
     def changed(self) -> list[str]:

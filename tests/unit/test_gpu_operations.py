@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from facts.driver_setup import (
     DriverSetup,
 )
 from facts.gpu import NvidiaDriver
+from jupyterbox import layout
 from jupyterbox.driver_packages import Transaction
 from jupyterbox.settings import Box, Gpu, Mirrors
 from operations import gpu, gpu_apt, gpu_archive, gpu_care, gpu_problems, preflight
 from operations.packages import READY
 from tests.unit.box import DEPLOYED, NO_GPU, converged
-from tests.unit.engine import Shown, deployed, engine, fact, plan, programs, recorded, run
+from tests.unit.engine import Shown, deployed, engine, fact, plan, programs, recorded
+from tests.unit.engine import run as run_all
 from tests.unit.gpu_says import (
     DRIVER,
     GTX_1070,
@@ -55,6 +58,12 @@ ADA: dict[str, Any] = {
     "server": "jupyter-ada-singleuser.service",
     "unit": "jupyter-ada-singleuser.service",
 }
+
+
+def run(*arguments: Any, **options: Any) -> list[Shown]:
+    """The commands of an operation, but for those that note in the journal what comes next."""
+    commands = run_all(*arguments, **options)
+    return [command for command in commands if layout.JOURNAL not in command]
 
 
 def transactions(commands: list[Shown]) -> list[tuple[str, list[str]]]:
@@ -1304,4 +1313,31 @@ def test_a_driver_of_the_runfile_is_not_installed_over() -> None:
     assert problems(Gpu(), says, setup()) == [
         "the driver is from NVIDIA's .run installer, which packages cannot replace: run "
         "`nvidia-uninstall` on the box."
+    ]
+
+
+# --- the journal ---
+
+
+def noted(*arguments: Any, **options: Any) -> list[str]:
+    """What an operation notes in the journal."""
+    commands = [c for c in run_all(*arguments, **options) if layout.JOURNAL in c]
+    return [line for command in commands for line in re.findall(r"'(\w+ [^'\n]+)'", command)]
+
+
+def test_packages_of_the_driver_that_were_not_there_are_noted_before_they_come() -> None:
+    says = {**driver("trixie"), **setup("trixie")}
+    first = run_all(gpu.driver, branch="550", says=says)[0]
+    assert layout.JOURNAL in first and "'package nvidia-" in first
+
+
+def test_what_only_the_gpus_layer_can_have_known_is_noted() -> None:
+    says = {**driver("trixie"), **setup("trixie", archives=DEBIAN, origins=ORIGINS)}
+    assert "component contrib in /etc/apt/sources.list.d/all.sources" in noted(
+        gpu_archive.declared, None, "550", Mirrors(), says=says
+    )
+    found = noted(gpu_care.guarded, says={**works(), **setup()})
+    assert "hold linux-generic" in found and "hold nvidia-utils-580-server" in found
+    assert noted(gpu_care.persistence, says={**works(), **setup()}) == [
+        "file /etc/systemd/system/multi-user.target.wants/nvidia-persistenced.service"
     ]

@@ -1,0 +1,216 @@
+"""Removal: what is asked before, what goes in which order, and what is told to stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import OperationError
+
+from facts.belongings import Belongings
+from facts.driver_setup import BLACKLIST
+from jupyterbox import layout
+from jupyterbox.settings import Mirrors
+from operations import packages, removal
+from tests.unit.box import DEPLOYED, state
+from tests.unit.engine import Shown, deployed, fact, programs, recorded, run
+
+WITHOUT = DEPLOYED.model_copy(update={"environments": DEPLOYED.environments[:1]})
+NOTHING: dict[str, Any] = Belongings.default()  # type: ignore[assignment]
+ADA = {"pid": 4711, "name": "python3", "user": "ada", "server": "jupyter-ada-singleuser.service"}
+SOMEBODY = {"pid": 12, "name": "R", "user": None, "server": None}
+UNITS = [layout.unit_file(unit) for unit in (layout.HUB_UNIT, layout.PROXY_UNIT)]
+FOLDERS = [
+    "/etc/apt/apt.conf.d",
+    "/etc/apt/keyrings",
+    "/etc/apt/preferences.d",
+    "/etc/apt/sources.list.d",
+    "/etc/modprobe.d",
+    "/etc/modules-load.d",
+    "/etc/needrestart/conf.d",
+    "/etc/pam.d",
+    "/etc/systemd/system",
+    "/etc/systemd/system/nvidia-persistenced.service.d",
+    "/etc/udev/rules.d",
+    "/var/log",
+]
+DIRECTORIES = ["/opt/conda", "/opt/jupyterhub", "/var/lib/jupyterhub"]
+FORCED = "`--data force=yes` removes it all the same."
+IN_USE = (
+    "it is in use by process 4711 (python3) of ada in jupyter-ada-singleuser.service, "
+    f"process 12 (R) of nobody known: stop that first. {FORCED}"
+)
+
+
+def says(conda: Any = None, **there: Any) -> dict[Any, Any]:
+    """A deployed box that has so much of ours on it."""
+    return {
+        **programs(
+            conda_state=conda or state("conda/state-deployed"),
+            kernelspec_state=state("jupyter/state-deployed"),
+            belongings={**NOTHING, **there},
+        ),
+        "@@apt": recorded("packages/site-trixie"),
+    }
+
+
+def problems(said: dict[Any, Any], **asked: Any) -> list[str]:
+    """What a removal is refused for."""
+    with pytest.raises(OperationError) as caught:
+        deployed(removal.remove, box=asked.pop("box", WITHOUT), says=said, **asked)
+    return [line.removeprefix("  - ") for line in str(caught.value).split("\n")[1:]]
+
+
+# --- what is asked for ---
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"env": ""},
+        {"env": "r", "everything": "yes"},
+        {"everything": "no"},
+        {"env": "r", "everything": "no"},
+    ],
+)
+def test_whoever_asks_for_nothing_or_for_both_is_told_what_there_is(asked: dict[str, Any]) -> None:
+    assert problems(says(), **asked) == [
+        "say what is to be removed: `--data env=NAME`, or `--data everything=yes`."
+    ]
+
+
+# --- an environment ---
+
+ENVIRONMENT = {
+    "files": ["/opt/conda/envs/anaconda3"],
+    "directories": ["/opt/conda/releases/anaconda3"],
+}
+
+
+def test_an_environment_goes_with_its_kernels_first() -> None:
+    done = deployed(removal.remove, box=WITHOUT, env="anaconda3", says=says(**ENVIRONMENT))
+    assert done == {
+        "Removal | Remove environment anaconda3": [
+            (
+                "remove",
+                {
+                    "files": ENVIRONMENT["files"],
+                    "directories": [f"{layout.KERNELS}/anaconda3", *ENVIRONMENT["directories"]],
+                },
+            )
+        ]
+    }
+
+
+def test_a_declared_environment_stays() -> None:
+    assert problems(says(), env="anaconda3", box=DEPLOYED, force=True) == [
+        "environment anaconda3 is declared: the next deploy would build it again. Take it out of "
+        "the inventory first."
+    ]
+
+
+@pytest.mark.parametrize("name", ["nope", "../..", "anaconda3/.."])
+def test_an_environment_that_is_not_there(name: str) -> None:
+    assert problems(says(), env=name) == [
+        f"the box has no environment {name!r}: it has anaconda3, python3."
+    ]
+
+
+def test_an_environment_that_was_made_by_hand_stays() -> None:
+    conda = state("conda/state-deployed")
+    conda["environments"]["anaconda3"]["plain"] = True
+    assert problems(says(conda), env="anaconda3", force=True) == [
+        "/opt/conda/envs/anaconda3 was made by hand: it is not this project's to remove."
+    ]
+
+
+def test_an_environment_that_is_in_use_goes_by_force_alone() -> None:
+    said = says(**ENVIRONMENT, users=[ADA, SOMEBODY])
+    assert problems(said, env="anaconda3") == [IN_USE]
+    [commands] = deployed(
+        removal.remove, box=WITHOUT, env="anaconda3", force=True, says=said
+    ).values()
+    assert len(commands) == 1
+
+
+def test_many_users_are_counted() -> None:
+    [said] = removal.lived_on([ADA] * 7)  # type: ignore[list-item]
+    assert said.count("4711") == 5 and ", and 2 more: stop" in said
+
+
+def test_kernelspecs_of_others_are_nobodys() -> None:
+    for spec in (None, {}, {"metadata": None}, {"metadata": {"jupyterbox": "anaconda3"}}):
+        assert not removal.is_of("anaconda3", spec)
+
+
+# --- everything ---
+
+
+def everything(said: dict[Any, Any], force: bool = False) -> list[list[Shown]]:
+    """The commands of each of its operations."""
+    box = DEPLOYED.model_copy(update={"mirrors": Mirrors(apt="http://site/debian")})
+    return [*deployed(removal.remove, box=box, everything="yes", force=force, says=said).values()]
+
+
+def test_everything_goes_and_the_journal_last() -> None:
+    files = [*UNITS, packages.NEEDRESTART, BLACKLIST]
+    journal = {"package": ["curl", "git"], "account": ["ada"], "hold": ["nvidia-driver"]}
+    said = says(files=files, directories=DIRECTORIES, journal=journal)
+    assert everything(said) == [
+        ["systemctl disable --quiet --now jupyterhub.service jupyterhub-proxy.service"],
+        [],
+        [
+            "apt-mark unhold nvidia-driver >/dev/null 2>&1; :",
+            "printf '%s\\n' 'Packages that were installed stay: curl, git.' "
+            "'Accounts that were made stay: ada.' 'Homes stay, with all that is in them.'",
+            ("remove", {"files": files, "directories": DIRECTORIES, "folders": FOLDERS}),
+            "systemctl daemon-reload && systemctl reset-failed "
+            "jupyterhub.service jupyterhub-proxy.service 2>/dev/null; :",
+            "update-initramfs -u -k all",
+        ],
+    ]
+
+
+def test_the_sites_own_authorities_and_mirrors_go() -> None:
+    said = says(files=["/usr/local/share/ca-certificates/site.crt"])
+    said["@@apt"] = said["@@apt"].replace("@@apt", "@@apt\nTypes: deb")
+    box = DEPLOYED.model_copy(update={"ca_certificates": [Path("/here/site.pem")]})
+    _, mirrors, commands = deployed(removal.remove, box=box, everything=True, says=said).values()
+    assert mirrors[-1] == f"rm {packages.MIRROR}"
+    assert commands[-1] == "update-ca-certificates"
+
+
+def test_a_box_that_has_nothing_of_ours_stays_as_it_is() -> None:
+    assert everything(says()) == [[], [], []]
+    assert everything({"@@apt": recorded("packages/site-trixie")}) == [[], [], []]
+
+
+def test_everything_stays_while_somebody_uses_it() -> None:
+    said = says(
+        files=UNITS, directories=DIRECTORIES, users=[ADA, SOMEBODY], by_hand=["/opt/conda/envs/x"]
+    )
+    assert problems(said, everything="yes") == [
+        IN_USE,
+        "it was made by hand, and would go with conda: /opt/conda/envs/x. Move it away. " + FORCED,
+    ]
+    stopped, _, removed = everything(said, force=True)
+    assert stopped == [
+        "systemctl stop 'jupyter-*-singleuser.service'",
+        "systemctl disable --quiet --now jupyterhub.service jupyterhub-proxy.service",
+    ]
+    assert removed
+
+
+def test_it_is_asked_again_when_it_is_executed() -> None:
+    [command] = run(
+        removal.stopped, box=DEPLOYED, says=says(files=UNITS, users=[ADA]), planning=False
+    )
+    assert "process 4711 (python3) of ada" in command[0]
+
+
+def test_the_fact_asks_for_one_environment_or_for_all() -> None:
+    assert fact(Belongings, programs(belongings=NOTHING)) == NOTHING
+    one = Belongings().command(env="r").get_raw_value()
+    assert '"name": "r"' in one and layout.STATE not in one.partition('"conda"')[2]
