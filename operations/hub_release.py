@@ -7,21 +7,28 @@ import json
 import re
 from collections.abc import Iterator
 from io import StringIO
+from itertools import count
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand
+from pyinfra.api.state import State
 from pyinfra.operations import files
 
 from facts.hub import Hub as HubFact
 from facts.hub import HubState
+from facts.hub_upgrade import NewestHub
 from jupyterbox import __version__, layout
 from jupyterbox.program import Commands, program, showing_progress, source
 from jupyterbox.settings import Box, Hub
+from jupyterbox.upgrades import problems, upgrades
 from operations import releases
 from operations.conda import switch
 from operations.refusing import refuse
 
+REQUIREMENTS = "requirements.in"
 LOCK_FILES = ("requirements.txt", "package.json", "package-lock.json")
 PREPARE = "prepare_database"
 """The program in each release that gives it a database which it understands."""
@@ -57,14 +64,63 @@ def pinned(lock: dict[str, str], package: str) -> str:
     return found.group(0) if found else ""
 
 
+class Answer(NamedTuple):
+    """A release that answers to the settings, and the files that it is made of."""
+
+    identity: str
+    lock: dict[str, str]
+
+
+# Of a run: for its plan and for the run itself, since solving takes seconds and decides for all.
+# None where there was no hub to upgrade when the run began.
+_newest: WeakKeyDictionary[State, dict[tuple[str, bool], Answer | None]] = WeakKeyDictionary()
+
+
 def wanted(box: Box, hub: HubState) -> str:
-    """The release that shall be current: of those that answer to the settings, the last used.
+    """The release that shall be current.
 
     + hub: a bare box has no Python to ask; by the time that this counts, it has
     """
+    return answer_to(box, hub).identity
+
+
+def answer_to(box: Box, hub: HubState) -> Answer:
+    """Of the releases that answer to the settings the last used; for an upgrade, the newest."""
     declared = release_id(box.hub, hub["python"] or "")
+    if upgrades(host.data.get("upgrade"), box).hub:
+        known = _newest.setdefault(host.state, {})
+        key = (host.name, host.state.is_executing)
+        if key not in known:
+            there = hub["current"] in hub["releases"]
+            known[key] = newest(box, hub, declared) if there else None
+        if answer := known[key]:
+            return answer
     built = (i for i, release in hub["releases"].items() if release["declared"] == declared)
-    return next(built, declared)
+    return Answer(next(built, declared), lock_of(box.hub))
+
+
+def newest(box: Box, hub: HubState, declared: str) -> Answer:
+    """What the requirements come to today, as a release that is there or another number."""
+    solution = host.get_fact(
+        NewestHub,
+        current=hub["current"],
+        declared=declared,
+        requirements=box.hub.lock_file(REQUIREMENTS),
+        python_index=box.mirrors.python,
+    )
+    taken = {*hub["releases"], *(path.rpartition("/")[2] for path in hub["broken"])}
+    further = (f"{declared}-{number}" for number in count(2))
+    free = next(identity for identity in further if identity not in taken)
+    lock = {**lock_of(box.hub), "requirements.txt": solution["requirements"]}
+    return Answer(solution["release"] or free, lock)
+
+
+def upgrade_problems(box: Box) -> Iterator[str]:
+    """Why what `--data upgrade=` asks for cannot be done, a sentence each."""
+    asked = host.data.get("upgrade")
+    yield from problems(asked, box)
+    if upgrades(asked, box).hub and not (box.hub.lock / REQUIREMENTS).is_file():
+        yield f"{box.hub.lock} has no {REQUIREMENTS}, which upgrade=hub solves: write one."
 
 
 @deploy("Hub release")
@@ -88,24 +144,25 @@ def release(box: Box) -> Commands:
     + box: the hub's lock, and where packages come from
     """
     hub = host.get_fact(HubFact)
-    identity = wanted(box, hub)
+    identity, lock = answer_to(box, hub)
     first = hub["current"] not in hub["releases"]
     if identity in hub["releases"] and not first:
-        host.noop(f"the hub's release {identity} is there")
+        newer = upgrades(host.data.get("upgrade"), box).hub
+        host.noop(f"the hub's release {identity} is there" + ", and nothing is newer" * newer)
         return
     if identity not in hub["releases"]:
-        yield from build_release(box, identity, lock_of(box.hub))
+        yield from build_release(box, identity, lock, release_id(box.hub, hub["python"] or ""))
     if first:
         yield switch(layout.CURRENT, f"releases/{identity}")
 
 
 def build_release(
-    box: Box, identity: str, lock: dict[str, str], declared: str | None = None
+    box: Box, identity: str, lock: dict[str, str], declared: str
 ) -> Iterator[str | PyinfraCommand]:
     """Fill a directory of its own; release.json comes last and says that it is complete.
 
     + lock: the files that it is made of
-    + declared: the release that the settings ask for, where this is another answer to them
+    + declared: the release that the settings ask for; an upgrade is another answer to them
     """
     staged = f"{layout.CACHE}/{identity}"
     yield f"mkdir -p {staged}"
@@ -122,7 +179,7 @@ def build_release(
             npm=box.mirrors.npm,
             about={
                 "id": identity,
-                "declared": declared or identity,
+                "declared": declared,
                 "proxy": proxy_digest(lock),
                 "by": f"jupyterbox {__version__}",
             },
@@ -210,7 +267,8 @@ def rolled_back(box: Box, release: str | None = None) -> Commands:
         host.noop(f"the hub is at release {target}")
         return
     yield switch_hub(box, target, restore=True)
-    yield showing_progress("printf '%s\\n' " + f"'{how_to_stay(target)}'")
+    stays = hub["releases"][target]["declared"] == release_id(box.hub, hub["python"] or "")
+    yield showing_progress(f"echo '{how_to_stay(target, stays)}'")
 
 
 def no_way_back(hub: HubState, target: str | None) -> str | None:
@@ -224,8 +282,10 @@ def no_way_back(hub: HubState, target: str | None) -> str | None:
     return f"the hub's release {target} {reason}: it does not start." if reason else None
 
 
-def how_to_stay(release: str) -> str:
+def how_to_stay(release: str, stays: bool) -> str:
     """What the next deploy does, and what to do where it shall not."""
+    if stays:
+        return "The next deploy stays there: it is what the settings declare, too."
     return (
         "The next deploy returns to what the settings declare. To stay, copy requirements.txt, "
         f"proxy/package.json and proxy/package-lock.json of {layout.RELEASES}/{release} into a "

@@ -28,7 +28,7 @@ from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
 from operations import gpu_problems, turn, users
 from operations.conda import certificates, fits, installer_for, made_by_hand, stage
-from operations.hub_release import wanted
+from operations.hub_release import upgrade_problems, wanted
 from operations.refusing import refuse
 
 SUPPORTED = {"debian": ["12", "13"], "ubuntu": ["22.04", "24.04", "26.04"]}
@@ -70,7 +70,7 @@ def check(box: Box) -> Commands:
     + box: what it shall be
     """
     access = host.get_fact(Access, _sudo=False)
-    problems = list(access_problems(access))
+    problems = [*access_problems(access), *upgrade_problems(box)]
     if not problems:
         found = look(box)
         # What a run that is at work has not finished yet would pass for a problem.

@@ -9,6 +9,7 @@ The rename of the link is the switch; whatever dies after it, the hub's unit sta
 the link names, with a database for it. A mark says that a switch was not seen to its end.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -84,6 +85,11 @@ class Hub:
             if "releases" in program:
                 return proxy_of(self.prefix(program[program.index("releases") + 1]))
         return None
+
+
+def for_root_alone(path, flags):
+    """Open a file that nobody else can: whoever can read it can lock it."""
+    return os.open(path, flags, 0o600)
 
 
 def write(link, target):
@@ -233,7 +239,11 @@ if __name__ == "__main__":
     how = {name: arguments.pop(name) for name in ("release", "with_proxy", "restore")}
     os.umask(0o022)
     try:
-        switch(Hub(**arguments), **how)
+        hub = Hub(**arguments)
+        # One that has lost its connection still sees to the end of what it has begun.
+        with open(os.path.join(hub.releases, ".switch.lock"), "w", opener=for_root_alone) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            switch(hub, **how)
     except Refused as refused:
         sys.exit(str(refused))
     except OSError as error:

@@ -5,6 +5,7 @@ Other releases are made of the one that is there, in a second: they run, and not
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections import Counter
@@ -150,7 +151,7 @@ def test_the_way_back_takes_nobody_along(declared: Operator, ada: User) -> None:
             data = ["release=other"] if release == "other" else []
             said = rolled_back(box, *data)
             assert f"the hub answers, on release {release}" in said
-            assert "The next deploy returns to what the settings declare." in said
+            assert ("The next deploy stays there" in said) == (release == before)
             assert current(box) == release
         assert kernel.execute("print(variable)") == "42"
         assert box.main_pid("jupyter-ada-singleuser") == server
@@ -206,3 +207,28 @@ def test_a_release_without_its_interpreter_is_no_obstacle(declared: Operator) ->
     assert "Hub service | Run proxy and hub" in box.changed()
     assert current(box) == before
     assert box.deploy()["success"] == 0
+
+
+def test_an_upgrade_is_another_answer_to_the_same_settings(
+    declared: Operator, tmp_path: Path
+) -> None:
+    box, before = declared, current(declared)
+    settings = box.settings()
+    settings["hub"]["lock"] = str(shutil.copytree(Hub().lock, tmp_path / "lock"))
+    with open(tmp_path / "lock/requirements.in", "a") as requirements:
+        requirements.write("humanize\n")
+    upgraded(box, settings)
+    assert current(box) == f"{before}-2"
+    box.sh(f"{layout.CURRENT}/bin/python -c 'import humanize'")
+    assert box.deploy()["success"] == 0, "it is what the settings ask for, too"
+    assert upgraded(box, settings) == 0, "nothing is newer"
+    rolled_back(box)
+    assert current(box) == before
+    assert box.deploy()["success"] == 0, "and so is this one"
+
+
+def upgraded(box: Operator, settings: dict[str, object]) -> int:
+    """Deploy with an upgrade of the hub; how many operations changed something."""
+    run = box.pyinfra("--json", "-y", "--data", "upgrade=hub", "deploy.py", settings=settings)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return int(json.loads(run.stdout)["results"]["totals"]["success"])

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from pyinfra.api.exceptions import OperationError
+from pyinfra.context import ctx_host, ctx_state
 
 from jupyterbox import layout
 from jupyterbox.program import source
 from jupyterbox.settings import Box, Hub, Mirrors
+from jupyterbox.upgrades import Upgrades
 from operations import hub, hub_release
 from operations.hub_release import (
     LOCK_FILES,
@@ -23,7 +25,7 @@ from operations.hub_release import (
     release_id,
 )
 from tests.unit.box import DEPLOYED, HUB, HUB_ID, hub_state
-from tests.unit.engine import deployed, first_line, programs, recorded, run
+from tests.unit.engine import deployed, engine, first_line, programs, recorded, run, state_of
 
 PROXY, SERVER = "jupyterhub-proxy.service", "jupyterhub.service"
 BARE = {first_line("hub_state"): recorded("hub/state-bare")}
@@ -247,6 +249,82 @@ def test_a_box_where_another_answer_to_the_same_settings_runs_stays() -> None:
     assert running(state) == []
 
 
+# --- upgrades ---
+
+SOLVED = "uv==9 \\\n    --hash=sha256:0\n"
+
+
+@pytest.fixture
+def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with `--data upgrade=hub`."""
+    monkeypatch.setattr(hub_release, "upgrades", lambda *_: Upgrades(True, []))
+
+
+def solved(state: Any, release: str | None = None) -> dict[Any, Any]:
+    """What a box says where this release has what the solve comes to."""
+    return programs(hub_state=state, solve_hub={"requirements": SOLVED, "release": release})
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_an_upgrade_builds_what_is_solved_as_another_answer_to_the_settings() -> None:
+    done = run(hub_release.release, box=DEPLOYED, says=solved(hub_state()))
+    [(_, arguments)] = [command for command in done if command[0] == "build_hub"]
+    assert arguments["prefix"] == f"{layout.RELEASES}/{HUB_ID}-2"
+    assert arguments["about"]["id"] == f"{HUB_ID}-2"
+    assert arguments["about"]["declared"] == HUB_ID
+    put = {command[1].rpartition("/")[2]: command[2] for command in done if command[0] == "put"}
+    assert put["requirements.txt"] == put["uv.txt"] == SOLVED
+    assert put["package.json"] == LOCK["package.json"]
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_a_number_is_taken_once() -> None:
+    state = hub_state()
+    state["releases"][f"{HUB_ID}-2"] = state["releases"][HUB_ID]
+    state["broken"] = {f"{layout.RELEASES}/{HUB_ID}-3": "has lost bin/python"}
+    done = run(hub_release.release, box=DEPLOYED, says=solved(state))
+    [(_, arguments)] = [command for command in done if command[0] == "build_hub"]
+    assert arguments["about"]["id"] == f"{HUB_ID}-4"
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_an_upgrade_to_what_is_there_builds_nothing() -> None:
+    same = solved(hub_state(), HUB_ID)
+    assert run(hub_release.release, box=DEPLOYED, says=same) == []
+    assert run(hub.running, box=DEPLOYED, says=same) == []
+
+    # It was built, and the run died before the switch.
+    state = hub_state()
+    state["releases"][f"{HUB_ID}-2"] = state["releases"][HUB_ID]
+    there = solved(state, f"{HUB_ID}-2")
+    assert run(hub_release.release, box=DEPLOYED, says=there) == []
+    assert run(hub.running, box=DEPLOYED, says=there) == [switch_to(f"{HUB_ID}-2")]
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_a_box_without_a_hub_gets_the_declared_one() -> None:
+    done = run(hub_release.release, box=Box(), says={**BARE, **solved(state_of("hub/state-bare"))})
+    assert done[-1] == SWITCH.format(id=release_id(Hub(), "3.13"))
+
+
+@pytest.mark.usefixtures("upgrade")
+def test_what_cannot_be_upgraded_is_told(lock: Path) -> None:
+    box = Box(hub=Hub(lock=lock))
+    assert problems_of(box) == [
+        f"{lock} has no requirements.in, which upgrade=hub solves: write one."
+    ]
+    (lock / "requirements.in").touch()
+    assert problems_of(box) == []
+
+
+def problems_of(box: Box) -> list[str]:
+    """What preflight says of an upgrade."""
+    with engine({}) as state:
+        [one] = state.inventory
+        with ctx_state.use(state), ctx_host.use(one):
+            return list(hub_release.upgrade_problems(box))
+
+
 # --- what goes ---
 
 
@@ -277,7 +355,8 @@ def back(state: Any, release: str | None = None) -> Any:
     """What a rollback runs, but for its last words."""
     done = run(hub_release.rolled_back, box=DEPLOYED, release=release, says=says(state))
     if done:
-        assert "Hub(lock=...)" in done.pop()
+        stays = state["releases"][release or OTHER]["declared"] == HUB_ID
+        assert ("The next deploy stays there" if stays else "Hub(lock=...)") in done.pop()
     return done
 
 
@@ -285,6 +364,9 @@ def test_back_to_the_release_before_or_to_a_named_one() -> None:
     assert back(with_another()) == [switch_to(OTHER, restore=True)]
     assert back(with_another(previous=None), OTHER) == [switch_to(OTHER, restore=True)]
     assert back(with_another(), HUB_ID) == []
+    state = with_another()
+    state["releases"][OTHER]["declared"] = HUB_ID
+    assert back(state) == [switch_to(OTHER, restore=True)]
 
 
 @pytest.mark.parametrize(

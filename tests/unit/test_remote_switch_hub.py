@@ -210,6 +210,16 @@ def test_a_switch_that_was_interrupted_still_knows_where_to_go_back(box: Box) ->
     assert (box.current, box.schemas[""]) == ("now", "b2")
 
 
+def test_two_switches_take_their_turns(box: Box) -> None:
+    lock = box.releases / ".switch.lock"
+    hold = f"exec 9> {lock}; flock 9; echo; sleep 1; readlink {box.root}/current"
+    with subprocess.Popen(["/bin/sh", "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        box.switch("new")
+        assert holder.stdout.read() == "releases/now\n"
+
+
 def test_a_proxy_stays_that_is_made_of_the_same(box: Box) -> None:
     node = box.releases / "now/bin/node"
     node.write_bytes(Path("/bin/sleep").read_bytes())
