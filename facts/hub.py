@@ -241,6 +241,9 @@ def _release_problems(hub: HubState) -> Iterator[Problem]:
     elif hub["current"] not in hub["releases"] and path not in hub["broken"]:
         problem = f"{layout.CURRENT} names release {hub['current']}, which is not there."
         yield {"problem": problem, "cure": "Deploy again: the declared release is built."}
+    if hub["switching"]:
+        problem = f"a switch of the hub from release {hub['switching']} was not seen to its end."
+        yield {"problem": problem, "cure": "Deploy again: it is made again, or taken back."}
     for path, reason in hub["broken"].items():
         cure = "Deploy again: the declared release is built anew. If this one stays as it is, "
         cure += f"remove {path} when nothing runs from it, and deploy."

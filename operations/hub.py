@@ -18,16 +18,8 @@ from facts.hub import HubHealth, HubState, Unit
 from jupyterbox import layout
 from jupyterbox.program import Commands, program, showing_progress
 from jupyterbox.settings import REPOSITORY, Box
-from operations.hub_release import (
-    HEALTH_TIMEOUT,
-    address_on_box,
-    in_url,
-    lock_of,
-    proxy_digest,
-    switch_hub,
-    switches,
-    wanted,
-)
+from operations.hub_release import HEALTH_TIMEOUT, address_on_box, in_url, switch_hub, switches
+from operations.hub_wanted import lock_of, proxy_digest, wanted
 
 VERIFY_TIMEOUT = 90  # seconds a step
 

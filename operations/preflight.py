@@ -28,7 +28,7 @@ from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
 from operations import gpu_problems, turn, users
 from operations.conda import certificates, fits, installer_for, made_by_hand, stage
-from operations.hub_release import upgrade_problems, wanted
+from operations.hub_wanted import upgrade_problems, wanted
 from operations.refusing import refuse
 
 SUPPORTED = {"debian": ["12", "13"], "ubuntu": ["22.04", "24.04", "26.04"]}

@@ -67,7 +67,8 @@ async def start(configuration, database):
         + ["--JupyterHub.pid_file=", "--JupyterHub.log_level=ERROR", "--JupyterHub.answer_yes=True"]
     )
     await hub.start()
-    await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}{hub.hub_prefix}health")
+    if not hub.internal_ssl:
+        await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}{hub.hub_prefix}health")
 
 
 def attempt(configuration, database):

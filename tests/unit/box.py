@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyterbox.settings import Box, Conda, Installer, User
 from operations.hub import rendered
-from operations.hub_release import lock_of, proxy_digest, release_id
+from operations.hub_wanted import lock_of, proxy_digest, release_id
 from tests.unit.engine import first_line, programs, recorded
 
 DECLARED = json.loads(recorded("deployed"))

@@ -195,6 +195,12 @@ def test_a_link_to_nothing_is_named() -> None:
     ]
 
 
+def test_a_switch_that_was_not_seen_to_its_end_is_named() -> None:
+    assert problems({**hub_state(), "switching": "0123456789ab"}) == [
+        "a switch of the hub from release 0123456789ab was not seen to its end."
+    ]
+
+
 def test_a_directory_that_is_no_release_is_named_once() -> None:
     path = f"{layout.RELEASES}/0123456789ab"
     state = {**hub_state(), "current": "0123456789ab"}

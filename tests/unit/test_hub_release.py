@@ -16,14 +16,8 @@ from jupyterbox import layout
 from jupyterbox.program import source
 from jupyterbox.settings import Box, Hub, Mirrors
 from jupyterbox.upgrades import Upgrades
-from operations import hub, hub_release
-from operations.hub_release import (
-    LOCK_FILES,
-    lock_of,
-    pinned,
-    proxy_digest,
-    release_id,
-)
+from operations import hub, hub_release, hub_wanted
+from operations.hub_wanted import LOCK_FILES, lock_of, pinned, proxy_digest, release_id
 from tests.unit.box import DEPLOYED, HUB, HUB_ID, hub_state
 from tests.unit.engine import deployed, engine, first_line, programs, recorded, run, state_of
 
@@ -257,7 +251,7 @@ SOLVED = "uv==9 \\\n    --hash=sha256:0\n"
 @pytest.fixture
 def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run with `--data upgrade=hub`."""
-    monkeypatch.setattr(hub_release, "upgrades", lambda *_: Upgrades(True, []))
+    monkeypatch.setattr(hub_wanted, "upgrades", lambda *_: Upgrades(True, []))
 
 
 def solved(state: Any, release: str | None = None) -> dict[Any, Any]:
@@ -322,7 +316,7 @@ def problems_of(box: Box) -> list[str]:
     with engine({}) as state:
         [one] = state.inventory
         with ctx_state.use(state), ctx_host.use(one):
-            return list(hub_release.upgrade_problems(box))
+            return list(hub_wanted.upgrade_problems(box))
 
 
 # --- what goes ---

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyterbox.settings import Hub
-from operations.hub_release import lock_of, pinned
+from operations.hub_wanted import lock_of, pinned
 from tests.unit.engine import RECORDED, recorded
 from tests.unit.remote import call, module
 
