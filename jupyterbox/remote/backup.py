@@ -1,0 +1,163 @@
+"""Print a backup of the hub as an archive, while it runs.
+
+Arguments: state_dir, database, secrets, configuration (a file and the directory of those that are
+read after it), drop_ins (directories), root, conda_root, etc, accounts (taken whatever their uid),
+minimum_uid, without (accounts that are not taken), homes (whether to take them), about (for the
+manifest).
+"""
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import sys
+from contextlib import closing
+from datetime import datetime, timezone
+
+from archive import ACCOUNTS, CONFIGURATION, DATABASE, DROP_INS, HOMES, SECRETS, Writer
+from hub_releases import current, installed
+from people import has_home, people
+from reading import Unreadable, entries, read
+from tar import packed
+
+LOCK_FILES = ("release.json", "requirements.txt", "proxy/package.json", "proxy/package-lock.json")
+RELEASE_LIMIT = 16 << 20  # bytes
+
+
+class Failure(Exception):
+    """Why there is no backup, as a sentence."""
+
+
+def snapshot(database, directory):
+    """Copy the database at one moment, whoever writes to it; the copy's path.
+
+    Raises:
+        Failure: it cannot be read.
+    """
+    target = os.path.join(directory, "database")
+    try:
+        # Not made where it is missing.
+        source = sqlite3.connect(f"file:{database}?mode=rw", uri=True)
+        with closing(source), closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+            [[said]] = copy.execute("PRAGMA quick_check(1)")
+    except sqlite3.Error as error:
+        raise Failure(f"The hub's database {database} cannot be read: {error}.") from None
+    if said != "ok":
+        raise Failure(f"The hub's database {database} is damaged: {said}.")
+    return target
+
+
+def add_file(writer, name, path, limit=None):
+    """Add a file, if it is there.
+
+    Raises:
+        Failure: it is there and cannot be read.
+    """
+    try:
+        writer.add(name, read(path, limit) if limit else read(path), mode_of(path))
+    except Unreadable as reason:
+        if os.path.lexists(path):
+            raise Failure(f"{path} {reason}.") from None
+
+
+def mode_of(path):
+    """A file's mode, without what it lets others do."""
+    return os.stat(path).st_mode & 0o755
+
+
+def add_tree(writer, name, directory):
+    """Add the files below a directory; links are left out, since they lead elsewhere."""
+    for where, directories, files in os.walk(directory):
+        directories[:] = sorted(d for d in directories if d != "__pycache__")
+        for file in sorted(files):
+            path = os.path.join(where, file)
+            if os.path.isfile(path) and not os.path.islink(path):
+                add_file(writer, name + os.path.relpath(path, directory), path)
+
+
+def add_locks(writer, root, conda_root):
+    """Add what the current releases of the hub and of the environments hold."""
+    for file in LOCK_FILES:
+        add_file(writer, f"locks/hub/{file}", os.path.join(root, "current", file), RELEASE_LIMIT)
+    try:
+        names = entries(os.path.join(conda_root, "envs"))
+    except Unreadable:
+        names = []
+    for name in names:
+        path = os.path.join(conda_root, "envs", name, "release.json")
+        add_file(writer, f"locks/environments/{name}.json", path, RELEASE_LIMIT)
+
+
+def add_homes(writer, users):
+    """Add the homes of people; by account where each was and what could not be read in it."""
+    found, taken = {}, set()
+    for user in users:
+        home = os.path.realpath(user["home"])
+        if home in taken or not has_home(user):
+            continue
+        taken.add(home)
+        size = 0
+        with packed(user) as (chunks, notes):
+            for number, chunk in enumerate(chunks):
+                writer.add(f"{HOMES}{user['name']}/{number:08}", chunk)
+                size += len(chunk)
+        found[user["name"]] = {"home": user["home"], "size": size, "notes": notes}
+    return found
+
+
+def write(target, directory, arguments):
+    """Write the archive, using a directory that is root's alone."""
+    database = snapshot(arguments["database"], directory)
+    users, groups = people(
+        arguments["accounts"], arguments["minimum_uid"], arguments["etc"], arguments["without"]
+    )
+    writer = Writer(target)
+    writer.add(ACCOUNTS, json.dumps({"users": users, "groups": groups}, indent=1).encode())
+    with open(database, "rb") as file:
+        writer.add_from(DATABASE, file, os.stat(database).st_size)
+    for name, path in zip(SECRETS, arguments["secrets"], strict=True):
+        add_file(writer, name, path)
+    file, more = arguments["configuration"]
+    add_file(writer, CONFIGURATION + os.path.basename(file), file)
+    add_tree(writer, f"{CONFIGURATION}{os.path.basename(more)}/", more)
+    for path in arguments["drop_ins"]:
+        add_tree(writer, f"{DROP_INS}{os.path.basename(path)}/", path)
+    add_locks(writer, arguments["root"], arguments["conda_root"])
+    homes = add_homes(writer, users) if arguments["homes"] else None
+    writer.close({**arguments["about"], **about(arguments["root"]), "homes": homes})
+
+
+def about(root):
+    """What the manifest says of the hub, and of the box."""
+    release = current(root)
+    version = installed(os.path.join(root, "current")).get("jupyterhub")
+    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {
+        "hub": {"release": release, "version": version},
+        "hostname": socket.gethostname(),
+        "made": made,
+    }
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    arguments = json.loads(sys.argv[1])
+    directory = os.path.join(arguments["state_dir"], ".backup")
+    try:
+        # One that was killed may have left its copy there.
+        shutil.rmtree(directory, ignore_errors=True)
+        os.mkdir(directory, 0o700)
+        write(sys.stdout.buffer, directory, arguments)
+        sys.stdout.flush()
+    except Failure as failure:
+        sys.exit(str(failure))
+    except BrokenPipeError:
+        # Who keeps the archive has ended, and says why.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except (OSError, ValueError) as error:
+        sys.exit(f"There is no backup: {error}.")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

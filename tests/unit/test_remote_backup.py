@@ -1,0 +1,211 @@
+"""The program that prints a backup: everything that a hub is, at one moment, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import tarfile
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.archives import ABOUT, run, unpacked
+from tests.unit.remote import module
+
+PASSWD = """\
+root:x:0:0:root:/root:/bin/bash
+daemon:x:1:1::/usr/sbin:/usr/sbin/nologin
+jupyter:x:900:900::/srv:/bin/sh
+ada:x:{uid}:1001:Ada,,,:{home}:/bin/zsh
+bob:x:1002:100::/nowhere:/bin/bash
+jupyterbox-verify:x:1003:1003::/x:/bin/sh
+nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin
++::::::
+half a line
+"""
+GROUP = """\
+root:x:0:
+users:x:100:
+docker:x:998:ada,daemon
+lab:x:2000:bob,ghost
+ada:x:1001:
+nogroup:x:65534:
+"""
+SHADOW = "root:$6$root:1:0:9:7:::\nada:$y$ada:20000:0:90:7:3:21000:\nbob:!:20000::::::\n"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> dict[str, Any]:
+    """A hub in a tree, as the program's arguments."""
+    for name in (
+        "etc",
+        "state",
+        "opt/etc/own.d/__pycache__",
+        "opt/current",
+        "home",
+        "conda/envs/a",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    home = str(tmp_path / "home")
+    (tmp_path / "etc/passwd").write_text(PASSWD.format(uid=os.getuid() or 1001, home=home))
+    (tmp_path / "etc/group").write_text(GROUP)
+    (tmp_path / "etc/shadow").write_text(SHADOW)
+    (tmp_path / "state/cookie_secret").write_text("cookie")
+    (tmp_path / "state/proxy.env").write_text("proxy")
+    (tmp_path / "opt/etc/config.py").write_text("c = 1")
+    (tmp_path / "opt/etc/own.d/10-own.py").write_text("c.own = 1")
+    (tmp_path / "opt/etc/own.d/link.py").symlink_to("/etc/shadow")
+    (tmp_path / "opt/etc/own.d/__pycache__/x.pyc").write_text("no")
+    (tmp_path / "conda/envs/a/release.json").write_text('{"packages": []}')
+    with closing(sqlite3.connect(tmp_path / "state/hub.sqlite")) as database:
+        database.execute("CREATE TABLE users (name)")
+        database.execute("INSERT INTO users VALUES ('ada')")
+        database.commit()
+    return {
+        "state_dir": f"{tmp_path}/state",
+        "database": f"{tmp_path}/state/hub.sqlite",
+        "secrets": [f"{tmp_path}/state/cookie_secret", f"{tmp_path}/state/proxy.env"],
+        "configuration": [f"{tmp_path}/opt/etc/config.py", f"{tmp_path}/opt/etc/own.d"],
+        "drop_ins": [f"{tmp_path}/jupyterhub.service.d"],
+        "root": f"{tmp_path}/opt",
+        "conda_root": f"{tmp_path}/conda",
+        "etc": f"{tmp_path}/etc",
+        "accounts": ["jupyter"],
+        "minimum_uid": 1000,
+        "without": ["jupyterbox-verify"],
+        "homes": False,
+        "about": {key: ABOUT[key] for key in ("by", "host")},
+    }
+
+
+def backup(hub: dict[str, Any], **changes: Any) -> tuple[dict[str, bytes], Any]:
+    """What a backup holds."""
+    done = run("backup", **{**hub, **changes})
+    assert done.returncode == 0, done.stderr
+    return unpacked(done.stdout)
+
+
+def test_a_backup_holds_the_hub(hub: dict[str, Any]) -> None:
+    members, manifest = backup(hub)
+    assert list(members) == [
+        "accounts.json",
+        "hub/database",
+        "hub/cookie_secret",
+        "hub/proxy.env",
+        "configuration/config.py",
+        "configuration/own.d/10-own.py",
+        "locks/environments/a.json",
+    ]
+    assert members["hub/proxy.env"] == b"proxy"
+    assert manifest["host"] == "hub.example.org"
+    assert manifest["homes"] is None
+
+
+def test_accounts_are_those_of_people_and_of_settings(hub: dict[str, Any]) -> None:
+    members, _ = backup(hub)
+    accounts = json.loads(members["accounts.json"])
+    assert [user["name"] for user in accounts["users"]] == ["jupyter", "ada", "bob"]
+    jupyter, ada, bob = accounts["users"]
+    assert ada["password"] == "$y$ada"
+    assert ada["aging"] == ["20000", "0", "90", "7", "3", "21000"]
+    assert (ada["group"], ada["comment"], ada["shell"]) == ("ada", "Ada,,,", "/bin/zsh")
+    assert (bob["password"], bob["group"]) == ("!", "users")
+    # It has neither a line in shadow nor a group.
+    assert (jupyter["password"], jupyter["group"]) == ("!", "jupyter")
+    assert accounts["groups"] == [
+        {"name": "users", "gid": 100, "members": []},
+        {"name": "docker", "gid": 998, "members": ["ada"]},
+        {"name": "lab", "gid": 2000, "members": ["bob"]},
+        {"name": "ada", "gid": 1001, "members": []},
+        {"name": "jupyter", "gid": 900, "members": []},
+    ]
+    assert "$6$root" not in members["accounts.json"].decode()
+
+
+def test_the_database_is_taken_while_somebody_writes(hub: dict[str, Any], tmp_path: Path) -> None:
+    with closing(sqlite3.connect(hub["database"], isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("INSERT INTO users VALUES ('bob')")
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("INSERT INTO users VALUES ('not yet')")
+        members, _ = backup(hub)
+        database.execute("ROLLBACK")
+    (tmp_path / "copy").write_bytes(members["hub/database"])
+    with closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        assert copy.execute("SELECT name FROM users").fetchall() == [("ada",), ("bob",)]
+
+
+def test_nothing_stays_on_the_box_and_nothing_is_made_there(hub: dict[str, Any]) -> None:
+    state = Path(hub["state_dir"])
+    before = sorted(path.name for path in state.iterdir())
+    (state / ".backup").mkdir()
+    (state / ".backup/database").write_text("of a run that was killed")
+    backup(hub)
+    assert sorted(path.name for path in state.iterdir()) == before
+    done = run("backup", **{**hub, "database": f"{state}/other"})
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        f"The hub's database {state}/other cannot be read: unable to open database file.\n"
+    )
+    assert sorted(path.name for path in state.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database, but long enough to look", b"SQLite format 3\0"]
+)
+def test_a_damaged_database_is_no_backup(hub: dict[str, Any], content: bytes) -> None:
+    Path(hub["database"]).write_bytes(content * 100)
+    done = run("backup", **hub)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith(f"The hub's database {hub['database']} ")
+    assert done.stderr.decode().count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="homes are packed as their owners")
+def test_homes_are_packed_as_their_owners(hub: dict[str, Any], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for directory in [*tmp_path.parents, tmp_path]:
+        if directory.stat().st_mode & 0o005 != 0o005:
+            directory.chmod(directory.stat().st_mode | 0o005)
+    (home / "notes").write_text("mine")
+    (home / "link").symlink_to("/etc/shadow")
+    (home / "roots").write_text("root's alone")
+    (home / "roots").chmod(0o600)
+    for name in (".", "notes"):
+        os.chown(home / name, 1001, 1001)
+    members, manifest = backup(hub, homes=True)
+    assert [name for name in members if name.startswith("homes/")] == ["homes/ada/00000000"]
+    with tarfile.open(fileobj=BytesIO(members["homes/ada/00000000"])) as tar:
+        assert sorted(tar.getnames()) == [".", "./link", "./notes"]
+        assert tar.getmember("./link").issym()
+    assert manifest["homes"] == {
+        "ada": {
+            "home": str(home),
+            "size": len(members["homes/ada/00000000"]),
+            "notes": ["./roots: Cannot open: Permission denied"],
+        }
+    }
+
+
+def test_a_home_that_does_not_answer_is_not_waited_for() -> None:
+    tar = module("tar")
+    read_end, write_end = os.pipe()
+    try:
+        with pytest.raises(tar.Silent, match=r"^/home/ada did not answer within 0\.1 s$"):
+            list(tar.chunks_of(read_end, "/home/ada", 0.1))
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_a_home_comes_in_chunks_of_one_size(tmp_path: Path) -> None:
+    tar = module("tar")
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * (2 * tar.CHUNK + 5))
+    with file.open("rb") as source:
+        lengths = [len(chunk) for chunk in tar.chunks_of(source.fileno(), "/home/ada", 9)]
+    assert lengths == [tar.CHUNK, tar.CHUNK, 5]
