@@ -6,7 +6,7 @@ Each is in the module of operations/ that it names; what they compare the box wi
 
 from pyinfra import host
 
-from operations import conda, gpu, hub, hub_release, jupyter, packages, preflight, users
+from operations import adoption, conda, gpu, hub, hub_release, jupyter, packages, preflight, users
 
 box = host.data.box
 
@@ -17,6 +17,11 @@ conda.install(box=box)
 users.declare(box=box)
 hub_release.build(box=box)
 conda.build_environments(box=box)
+adoption.take_over(
+    name="Take over a hub made by hand, and keep the article's path to its commands",
+    box=box,
+    adopt=host.data.get("adopt"),
+)
 jupyter.publish(box=box)
 hub.serve(box=box)
 hub.healthy(name="Health: does the hub answer through the proxy?", box=box)

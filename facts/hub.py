@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
+from facts.by_hand import HubByHand
 from facts.conda import Drift
 from facts.problem import Problem
 from jupyterbox import layout
@@ -76,6 +77,7 @@ class ConfigurationError(TypedDict):
 
 
 class _Told(TypedDict):
+    by_hand: NotRequired[HubByHand]
     python: str | None
     current: str | None
     previous: str | None
@@ -101,7 +103,8 @@ class HubState(_Told):
     are in the order of their last use; `surplus` names what a deploy removes of them, where that is
     asked for; `broken` says of directories of releases why they are of no use. `secrets` are the
     files that are there and closed to everybody but root, `open` the modes of those that are not;
-    `files` has the sha256 of what the units read.
+    `files` has the sha256 of what the units read. `by_hand` is a hub that was made by hand, which a
+    deploy takes over; most boxes have none.
     """
 
     units: dict[str, Unit]

@@ -133,7 +133,7 @@ echo @@free; for path in {paths}; do
   there=$path; while [ ! -e "$there" ]; do there=${{there%/*}}; [ "$there" ] || there=/; done
   echo "$path $(df -Pk "$there" | awk 'NR == 2 {{ print $4, $6 }}')"; done
 echo @@listeners; ss -Hltnp 2>/dev/null
-echo @@ours; systemctl show -p MainPID --value {units} 2>/dev/null
+echo @@ours; grep -lE '/({units})$' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3
 echo @@turn
 """
 
@@ -150,7 +150,7 @@ class Preflight(FactBase[System]):
 
     Args:
         paths: where free space is asked for; one that is not there yet counts for its parent.
-        units: whose main processes are `ours`.
+        units: whose processes are `ours`.
         by: who takes the turn if it is free, as for `Turn`, which this asks by the way.
         seen: what was `held` when the run was planned, if it was.
         process: the run's own, where it is on the box.
@@ -166,7 +166,7 @@ class Preflight(FactBase[System]):
     ) -> str:
         asked = PREFLIGHT.format(
             paths=" ".join(paths or ["/opt"]),
-            units=" ".join(units or []),
+            units="|".join(map(re.escape, units or ["no unit"])),
         )
         return asked + turn_command(by, seen, process)
 

@@ -14,6 +14,9 @@ STATE = "/var/lib/jupyterhub"
 PROXY_ENVIRONMENT = f"{STATE}/proxy.env"
 COOKIE_SECRET = f"{STATE}/cookie_secret"
 DATABASE = f"{STATE}/jupyterhub.sqlite"
+BY_HAND = f"{ROOT}-by-hand"
+"""What is kept of a hub that was made by hand, for root alone; it outlives this project's."""
+
 JOURNAL = f"{STATE}/journal"
 """What this project has made on the box: see operations/journal.py."""
 

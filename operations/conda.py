@@ -26,7 +26,7 @@ from jupyterbox import __version__, layout
 from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Environment, Installer
-from operations import jupyter, packages
+from operations import by_hand, jupyter, packages
 from operations.journal import noting
 from operations.refusing import refuse
 
@@ -56,6 +56,8 @@ def install(box: Box) -> None:
         name="Give login shells the conda command",
         path=layout.PROFILE,
         target=f"{conda.root}/etc/profile.d/conda.sh",
+        # A copy by hand is kept beside it, under a name that no shell reads.
+        force=True,
     )
 
 
@@ -193,11 +195,15 @@ def built(environment: Environment, box: Box, upgrade: bool = False) -> Commands
     root, name = box.conda.root, environment.name
     declared = environment.release_id(box.conda.channels)
     there = host.get_fact(CondaReleases, root=root)["environments"].get(name)
-    if there and there["plain"]:
-        raise OperationError(made_by_hand(root, name))
+    plain = by_hand.ask(environment, box) if there and there["plain"] else None
+    if plain and not plain["lacks"] and not upgrade:
+        host.noop(f"environment {name} was made by hand, and holds what is declared")
+        return
+    if plain and plain["used_by"]:
+        raise OperationError(by_hand.in_use(root, name, plain))
     fitting = sorted(filter(fits(declared), there["complete"] if there else []), key=number)
     current = there["current"] if there and there["current"] in fitting else None
-    if upgrade and fitting and not environment.is_locked:
+    if upgrade and fitting and not (environment.is_locked or plain):
         further = f"{declared}-{number(fitting[-1]) + 1}"
         yield from build(environment, box, further, unlike=current)
         # One with nothing new in it is gone again.
@@ -210,7 +216,11 @@ def built(environment: Environment, box: Box, upgrade: bool = False) -> Commands
         return
     if not fitting:
         yield from build(environment, box, declared)
-    yield switch_to(root, name, fitting[-1] if fitting else declared)
+    release = fitting[-1] if fitting else declared
+    if plain:
+        yield program("set_aside", root=root, name=name, release=release)
+        return
+    yield switch_to(root, name, release)
 
 
 def fits(declared: str) -> Callable[[str], bool]:
@@ -303,14 +313,6 @@ def no_way_back(environment: str, asked: Any, there: Mapping[str, EnvironmentRel
     shown = ", ".join(f"{r} (current)" if r == found["current"] else r for r in found["complete"])
     wanted = "earlier release" if asked is None else f"release {asked!r}"
     return f"environment {environment} has no {wanted}: there are {shown}."
-
-
-def made_by_hand(root: str, name: str) -> str:
-    """What to say of an environment that is not ours to replace."""
-    return (
-        f"{root}/envs/{name} was made by hand and holds what nobody declared: "
-        f"move it away, or give the environment of the settings another name"
-    )
 
 
 def means(asked: Any, release: str) -> bool:

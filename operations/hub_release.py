@@ -8,7 +8,6 @@ from io import StringIO
 from pyinfra import host
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand
-from pyinfra.operations import files
 
 from facts.hub import Hub as HubFact
 from facts.hub import HubState
@@ -35,11 +34,6 @@ HEALTH_TIMEOUT = 90  # seconds; a hub on a slow disk takes 20 to start
 def build(box: Box) -> None:
     """JupyterHub, JupyterLab, Node and the proxy as one release; what runs is left alone."""
     release(name="Build the hub's release", box=box)
-    files.link(
-        name="Keep the article's path to its commands",
-        path=f"{layout.ROOT}/bin",
-        target="current/bin",
-    )
 
 
 @operation()

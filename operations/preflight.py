@@ -11,6 +11,7 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
+from facts.by_hand import EnvironmentByHand
 from facts.conda import CondaReleases, CondaState
 from facts.hub import Hub, HubState
 from facts.packages import AptRepositories, MissingPackages
@@ -26,8 +27,8 @@ from facts.preflight import (
 from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
-from operations import gpu_problems, turn, users
-from operations.conda import certificates, fits, installer_for, made_by_hand, stage
+from operations import adoption, by_hand, gpu_problems, turn, users
+from operations.conda import certificates, fits, installer_for, stage
 from operations.hub_wanted import upgrade_problems, wanted
 from operations.refusing import refuse
 
@@ -48,6 +49,7 @@ class Found(NamedTuple):
     conda: CondaState
     hub: HubState
     gpu: gpu_problems.Found
+    by_hand: dict[str, EnvironmentByHand]
 
     def lacks_hub(self, box: Box) -> bool:
         """Whether the declared hub release must be built."""
@@ -57,6 +59,8 @@ class Found(NamedTuple):
         """Whether an environment's declared release must be built."""
         there = self.conda["environments"].get(environment.name)
         release = environment.release_id(box.conda.channels)
+        if environment.name in self.by_hand:
+            return bool(self.by_hand[environment.name]["lacks"])
         return not there or not any(map(fits(release), there["complete"]))
 
 
@@ -81,10 +85,22 @@ def check(box: Box) -> Commands:
     if problems:
         yield from refuse(problems)
         return
+    tell(box, found)
     if not found.conda["installed"] and box.conda.source == "installer":
         installer = installer_for(box.conda, found.system["architecture"])
         yield stage(installer, box, even_without_python=False)
     yield from workspace(access)
+
+
+def tell(box: Box, found: Found) -> None:
+    """Say what was made by hand and is about to be taken over, once a run."""
+    if host.state.is_executing and host.state.check_for_changes:
+        return
+    lines = list(by_hand.told(box.conda.root, found.by_hand))
+    if "by_hand" in found.hub:
+        lines += adoption.told(box, found.hub["by_hand"])
+    for line in lines:
+        host.log(line)
 
 
 def look(box: Box) -> Found:
@@ -95,11 +111,13 @@ def look(box: Box) -> Found:
         units=[layout.HUB_UNIT, layout.PROXY_UNIT],
         **turn.question(),
     )
+    conda = host.get_fact(CondaReleases, root=box.conda.root)
     return Found(
         system,
-        host.get_fact(CondaReleases, root=box.conda.root),
+        conda,
         host.get_fact(Hub),
         gpu_problems.look(box),
+        by_hand.look(box, conda["environments"]),
     )
 
 
@@ -159,13 +177,12 @@ def system_problems(box: Box, found: Found) -> Iterator[str]:
         )
     if system["init"] != "systemd":
         yield f"process 1 is {system['init']}: the hub needs systemd."
+    if "by_hand" in found.hub:
+        yield from adoption.problems(box, found.hub["by_hand"], host.data.get("adopt"))
     yield from space_problems(box, found)
     yield from port_problems(box, system)
     yield from gpu_problems.problems(box, found.gpu)
-    for environment in box.environments:
-        there = found.conda["environments"].get(environment.name)
-        if there and there["plain"]:
-            yield made_by_hand(box.conda.root, environment.name) + "."
+    yield from by_hand.problems(box.conda.root, found.by_hand)
     if box.users or box.groups:
         yield from users.other_ids(box.users, box.groups, users.ask(box.users, box.groups))
 

@@ -15,6 +15,7 @@ import sys
 import time
 
 from answering import answer, need_root
+from by_hand import hub_by_hand
 from hub_configuration import broken, not_recognized, sources
 from hub_releases import current, listed, releases
 from journal import errors
@@ -165,7 +166,10 @@ def state(root, state_dir, secrets, configuration, reads, others=(), keep=None, 
     open_modes = {path: open_mode(path) for path in [state_dir, *secrets, *configuration]}
     closed = [path for path in secrets if os.path.exists(path) and not open_modes[path]]
     read_by_units = {path: None for paths in reads.values() for path in paths}
+    [unit_file] = [path for path in reads[hub] if path.endswith(f"/{hub}")]
+    by_hand = hub_by_hand(root, unit_file)
     return {
+        **({"by_hand": by_hand} if by_hand else {}),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "current": linked,
         "previous": left[-1] if left else None,

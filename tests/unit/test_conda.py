@@ -19,7 +19,7 @@ from jupyterbox.settings import MINIFORGE_INSTALLERS, Box, Conda, Environment, M
 from operations import conda
 from operations.journal import noting
 from tests.unit.box import ANACONDA3_ID, CONDA, DEPLOYED, INSTALLER, PYTHON3, PYTHON3_ID, state
-from tests.unit.engine import Shown, deployed, fact, first_line, plan, programs, recorded, run, show
+from tests.unit.engine import Shown, deployed, fact, first_line, programs, recorded, run, show
 
 STAGED = f"/var/cache/jupyterbox/{INSTALLER.sha256}.sh"
 BUILD = "/opt/jupyterhub/current/bin/python build_environment"
@@ -389,16 +389,6 @@ def test_where_nobody_can_go_back_to(name: str, release: str | None, sentence: s
     with pytest.raises(OperationError) as caught:
         rolled_back(release, state, {}, name)
     assert str(caught.value).splitlines()[1:] == [f"  - {sentence}"]
-
-
-def test_one_made_by_hand_is_not_replaced() -> None:
-    by_hand = there(python3={"plain": True})
-    with pytest.raises(OperationError) as caught:
-        plan(conda.built, environment=PYTHON3, box=DEPLOYED, says=says(by_hand))
-    assert str(caught.value) == (
-        "/opt/conda/envs/python3 was made by hand and holds what nobody declared: move it away, "
-        "or give the environment of the settings another name"
-    )
 
 
 # --- the layers ---

@@ -19,7 +19,7 @@ from jupyterbox.upgrades import Upgrades
 from operations import hub, hub_release, hub_wanted
 from operations.hub_wanted import LOCK_FILES, lock_of, pinned, proxy_digest, release_id
 from tests.unit.box import DEPLOYED, HUB, HUB_ID, hub_state
-from tests.unit.engine import deployed, engine, first_line, programs, recorded, run, state_of
+from tests.unit.engine import engine, first_line, programs, recorded, run, state_of
 
 PROXY, SERVER = "jupyterhub-proxy.service", "jupyterhub.service"
 BARE = {first_line("hub_state"): recorded("hub/state-bare")}
@@ -169,17 +169,6 @@ def test_another_python_of_the_system_builds_another_release() -> None:
         c for c in run(hub_release.release, box=DEPLOYED, says=says(state)) if c[0] == "build_hub"
     ]
     assert arguments["about"]["id"] == release_id(HUB, "3.14")
-
-
-def test_the_articles_path_leads_to_the_current_commands() -> None:
-    done = deployed(hub_release.build, DEPLOYED, says=says(hub_state()))
-    assert done == {
-        "Hub release | Build the hub's release": [],
-        "Hub release | Keep the article's path to its commands": [
-            "mkdir -p /opt/jupyterhub",
-            "ln -s current/bin /opt/jupyterhub/bin",
-        ],
-    }
 
 
 # --- the switch ---

@@ -434,7 +434,6 @@ def test_a_bare_box_plans_to_publish() -> None:
         {},
         {"python3": offer(PYTHON3)},
         {"python3": offer(ANACONDA3, python3=SPEC)},
-        {"python3": {"prefix": "/opt/conda/envs/python3", "specs": {"python3": SPEC}}},
     ],
 )
 def test_an_environment_that_is_not_at_its_release_is_not_published(

@@ -420,21 +420,6 @@ def test_ports_of_ours_that_another_process_has() -> None:
 # --- what was made by hand, and a key that is refused ---
 
 
-def test_an_environment_made_by_hand_is_not_replaced() -> None:
-    conda = {**state("conda/state-deployed")}
-    conda["environments"]["python3"] = {
-        "current": None,
-        "previous": None,
-        "plain": True,
-        "complete": [],
-    }
-    says = {**converged(), **programs(conda_state=conda)}
-    assert problems(DEPLOYED, says) == [
-        "/opt/conda/envs/python3 was made by hand and holds what nobody declared: move it away, "
-        "or give the environment of the settings another name."
-    ]
-
-
 def test_the_vendors_key_is_refused_where_apt_will() -> None:
     box = DEPLOYED.model_copy(update={"conda": Conda(source="apt")})
     assert problems(box, bare()) == [
