@@ -45,8 +45,10 @@ def surplus_of(root, name, keep, directories):
 
 def all_specs(directories):
     """What every global kernelspec says, by its directory."""
+    # A hub's release has a link to the published ones in the place of its own.
+    places = {os.path.realpath(directory): Path(directory) for directory in reversed(directories)}
     found = {}
-    for path in (Path(spec) for places in directories for spec in sorted(Path(places).glob("*"))):
+    for path in (spec for place in reversed(places.values()) for spec in sorted(place.glob("*"))):
         try:
             found[str(path)] = read(path / "kernel.json")
         except Unreadable:

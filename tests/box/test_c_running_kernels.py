@@ -5,6 +5,7 @@ In each of these a cell prints numbers all the while, through the one websocket 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -25,6 +26,22 @@ while not stop.exists():
 stop.unlink()
 """
 
+# Every module anew, again and again: each comes from the release's files when it is asked for.
+IMPORT = f"""
+import encodings, importlib, pathlib, pkgutil, pygments.lexers, sys, time
+names = [f"{{package.__name__}}.{{module.name}}" for package in (encodings, pygments.lexers)
+         for module in pkgutil.iter_modules(package.__path__)]
+names = [name for name in names if name not in ("encodings.mbcs", "encodings.oem")]
+number, stop = 0, pathlib.Path({str(STOP)!r})
+while not stop.exists():
+    sys.modules.pop(name := names[number % len(names)], None)
+    assert importlib.import_module(name).__file__.startswith(sys.prefix)
+    print(number, flush=True)
+    number += 1
+    time.sleep(0.05)
+stop.unlink()
+"""
+
 
 class Survivor:
     """A user's kernel at work, and what must be the same of it and around it later."""
@@ -35,11 +52,19 @@ class Survivor:
         self.kernel.execute("import os, secrets, sys; variable = secrets.token_hex()")
         self.prefix = self.kernel.execute("print(sys.prefix)")
         self.before = self._seen()
-        self.counting = self.kernel.begin(COUNT)
+        self.begin(COUNT)
+
+    def begin(self, code: str) -> None:
+        """Have it print numbers, one after the other, until it is told to stop."""
+        self.counting = self.kernel.begin(code)
+
+    def stop(self) -> None:
+        """Tell it to stop."""
+        self.box.sh(f"touch {STOP}")
 
     def is_unharmed(self) -> None:
         """Hold that nothing was lost, and that no process was replaced."""
-        self.box.sh(f"touch {STOP}")
+        self.stop()
         numbers = self.kernel.output(self.counting).split()
         assert len(numbers) > 1
         assert numbers == [str(number) for number in range(len(numbers))]
@@ -121,23 +146,40 @@ def test_a_changed_environment_is_for_new_kernels(
     restored: Operator, ada: User, survivor: Survivor
 ) -> None:
     hub = restored.main_pid(HUB_UNIT)
+    survivor.is_unharmed()
+    survivor.begin(IMPORT)
     settings = restored.settings()
+    # Nothing to go back to is kept; but what runs is.
+    settings["keep"] = 1
     settings["environments"][0]["conda"].append("six=1.16.0")
+    restored.sh("mkdir -p /opt/conda/releases/python3/0123456789ab/half")
     restored.deploy(settings)
     link = restored.sh("readlink -f /opt/conda/envs/python3").strip()
     assert link != survivor.prefix
-
-    survivor.is_unharmed()
-    # It has not imported pip before: that it finds it in its own release is what is asked.
-    old = survivor.kernel
-    assert old.execute("print('pip' in sys.modules)") == "False"
-    assert old.execute("import pip; print(pip.__file__)").startswith(f"{survivor.prefix}/")
-    assert old.execute("import importlib.util as u; print(u.find_spec('six'))") == "None"
+    restored.sh(f"test -e {survivor.prefix}/release.json")
+    restored.sh("! test -e /opt/conda/releases/python3/0123456789ab")
     with ada.kernel("python3") as new:
         assert new.execute("import six, sys; print(six.__version__, sys.prefix)") == (
             f"1.16.0 {link}"
         )
-    restored.sh(f"test -e {survivor.prefix}/release.json")
+    wait_for(lambda: not restored.sh(f"pgrep -f {link}/", check=False), "the new kernel's end")
+
+    started = time.monotonic()
+    back = restored.pyinfra("-y", "--data", "env=python3", "tasks/rollback.py", settings=settings)
+    assert back.returncode == 0, back.stdout + back.stderr
+    print(f"python3 was rolled back in {time.monotonic() - started:.1f} s")
+    assert "moves python3 on to what is declared" in back.stdout + back.stderr
+    with ada.kernel("python3") as new:
+        assert new.execute("import sys; print(sys.prefix)") == survivor.prefix
+
+    settings = {**restored.settings(), "keep": 1}
+    assert restored.changed(settings) == ["Kernelspecs | Publish the environments' kernels"]
+    assert restored.changed(settings) == []
+    # It was current in between, and nobody is in there.
+    restored.sh(f"! test -e {link}")
+    survivor.is_unharmed()
+    old = survivor.kernel
+    assert old.execute("import importlib.util as u; print(u.find_spec('six'))") == "None"
     # A hub has no part in it.
     assert restored.main_pid(HUB_UNIT) == hub
 

@@ -157,9 +157,11 @@ def test_too_many_releases_come_with_the_kernelspecs_that_name_them(tmp_path: Pa
     for place, release in ((kernels / "r", "bbb"), (others / "mine", "aaa-2")):
         put(place, json.dumps({"argv": [f"{root}/releases/r/{release}/bin/R"]}))
     put(others / "broken", f"{{ {root}/releases/r/aaa")
+    # As a hub's release has it.
+    (tmp_path / "link").symlink_to(kernels)
     asked = {
         "kernels": str(kernels),
-        "others": [str(others), "/nowhere"],
+        "others": [str(tmp_path / "link"), str(others), "/nowhere"],
         "conda_root": str(root),
         "environments": ["r", "unbuilt"],
     }
