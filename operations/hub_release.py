@@ -48,9 +48,12 @@ def release(box: Box) -> Commands:
     hub = host.get_fact(HubFact)
     identity, lock = answer_to(box, hub)
     first = hub["current"] not in hub["releases"]
-    if identity in hub["releases"] and not first:
+    if identity in hub["releases"] and not first and not hub["switching"]:
         host.noop(f"the hub's release {identity} is there" + ", and nothing newer" * upgrading(box))
         return
+    if hub["switching"] and hub["current"] and not first:
+        # The run that had begun it has died: it is seen to its end, or taken back.
+        yield switch_hub(box, hub["current"])
     if identity not in hub["releases"]:
         yield from build_release(box, identity, lock, release_id(box.hub, hub["python"] or ""))
     if first:
@@ -90,12 +93,12 @@ def build_release(
 
 
 def switches(hub: HubState, identity: str) -> bool:
-    """Whether the hub has yet to be switched to a release, or to be seen running it."""
+    """Whether the hub has yet to be switched to a release, or to run it."""
     if hub["current"] not in hub["releases"]:
         return False
     unit = hub["units"].get(layout.HUB_UNIT)
-    other = bool(unit and unit["active"]) and unit["runs_from"] not in (None, identity)  # type: ignore[index]
-    return hub["current"] != identity or bool(hub["switching"]) or other
+    runs = unit["runs_from"] if unit and unit["active"] else None
+    return hub["current"] != identity or runs not in (None, identity)
 
 
 def switch_hub(

@@ -21,7 +21,7 @@ from hub_releases import current, listed, releases
 from journal import errors
 from old_releases import by_use, history, surplus
 from reading import Unreadable, read, read_text
-from units import moment, number, seconds, show, state_of
+from units import moment, number, running_release, seconds, show, state_of
 
 FIELDS = ["LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "NRestarts"]
 FIELDS += ["NeedDaemonReload", "MainPID", "StateChangeTimestamp"]
@@ -109,21 +109,6 @@ def started_at(pid):
         return None
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return booted + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def running_release(pid):
-    """The release whose program a process runs; `current` may have moved on since it started."""
-    try:
-        program = os.readlink(f"/proc/{pid}/exe")
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            # The hub's Python is the system's, under the name that its venv has for it.
-            called = os.fsdecode(file.read().split(b"\0")[0])
-    except OSError:
-        return None
-    for path in (program.split("/"), called.split("/")):
-        if "releases" in path[:-1]:
-            return path[path.index("releases") + 1]
-    return None
 
 
 def open_mode(path):

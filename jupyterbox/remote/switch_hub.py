@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from old_releases import HISTORY, history, is_complete
 from reading import Unreadable, read_json
 from schema import copy, revision, revisions
+from units import running_release
 from wait_for_hub import journal, wait
 
 MARK = ".switching"  # in the directory of releases: the one that a switch has started from
@@ -79,12 +80,16 @@ class Hub:
 
     def running_proxy(self):
         """What the proxy that runs is made of; None where nobody can say."""
-        said = shown(self.proxy, "MainPID")
-        with suppress(OSError):
-            program = os.readlink(f"/proc/{said}/exe").split("/")
-            if "releases" in program:
-                return proxy_of(self.prefix(program[program.index("releases") + 1]))
-        return None
+        release = running_release(shown(self.proxy, "MainPID"))
+        return proxy_of(self.prefix(release)) if release else None
+
+    def answers_on(self, release):
+        """Whether the hub runs a release, and is well."""
+        return (
+            self.current() == release
+            and running_release(shown(self.hub, "MainPID")) == release
+            and wait(self.url, [self.hub, self.proxy], 0) is None
+        )
 
 
 def for_root_alone(path, flags):
@@ -198,8 +203,10 @@ def switch(hub, release, with_proxy, restore):
     check(hub, release, restore)
     loses = lay_ready(hub, release) if restore else forget(f"{hub.database}.for-{release}")
     before, past = begin(hub), history(hub.releases)
-    hub.point(release)
-    problem = hub.runs(release, with_proxy)
+    problem = None
+    if with_proxy or not hub.answers_on(release):
+        hub.point(release)
+        problem = hub.runs(release, with_proxy)
     if problem:
         said = journals(hub)
         raise Refused(f"{said}{problem} {back(hub, release, before, past)}")

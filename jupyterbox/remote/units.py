@@ -71,3 +71,18 @@ def state_of(properties):
     if properties["LoadState"] != "loaded":
         return properties["LoadState"] or "unknown"
     return f"{properties['ActiveState']} ({properties['SubState']})"
+
+
+def running_release(pid):
+    """The release whose program a process runs; `current` may have moved on since it started."""
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            # The hub's Python is the system's, under the name that its venv has for it.
+            called = os.fsdecode(file.read().split(b"\0")[0])
+    except OSError:
+        return None
+    for path in (program.split("/"), called.split("/")):
+        if "releases" in path[:-1]:
+            return path[path.index("releases") + 1]
+    return None

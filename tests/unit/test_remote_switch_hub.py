@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ SYSTEMCTL = """\
 #!/bin/sh
 case "$*" in
     "show -p NRestarts"*) echo >> {folder}/polls; wc -l < {folder}/polls; echo 0 ;;
-    "show -P MainPID"*) cat {folder}/proxy ;;
+    "show -P MainPID"*) cat {folder}/$4 2>/dev/null ;;
     "restart jupyterhub.service")
         echo "$*" "$(readlink {root}/current)" >> {folder}/asked
         {python} -I -c "$(cat {folder}/prepare.py)" {root}/current {database} ;;
@@ -45,12 +47,20 @@ class Box(Hub):
         self.tool("systemctl", script)
         self.tool("journalctl", '#!/bin/sh\nfor unit; do :; done\necho "$unit is out of memory"\n')
         server.pages = self  # type: ignore[assignment]
-        self.proxy_is(0)
         self.runs("now")
 
-    def proxy_is(self, pid: int) -> None:
-        """Have the proxy run as this process."""
-        (self.folder / "proxy").write_text(f"{pid}\n")
+    @contextmanager
+    def running(self, unit: str, release: str) -> Iterator[None]:
+        """Have a unit run a program of a release."""
+        program = self.releases / release / "bin/node"
+        program.write_bytes(Path("/bin/sleep").read_bytes())
+        program.chmod(0o755)
+        with subprocess.Popen([program, "60"]) as process:
+            (self.folder / unit).write_text(f"{process.pid}\n")
+            try:
+                yield
+            finally:
+                process.kill()
 
     def tool(self, name: str, script: str) -> None:
         """A command of the box."""
@@ -221,18 +231,25 @@ def test_two_switches_take_their_turns(box: Box) -> None:
 
 
 def test_a_proxy_stays_that_is_made_of_the_same(box: Box) -> None:
-    node = box.releases / "now/bin/node"
-    node.write_bytes(Path("/bin/sleep").read_bytes())
-    node.chmod(0o755)
-    with subprocess.Popen([node, "60"]) as process:
-        try:
-            box.proxy_is(process.pid)
-            box.switch("new")
-            assert box.asked == [f"restart {UNIT} releases/new"]
-            box.switch("now", restore=True, with_proxy=True)
-            assert box.asked[1:] == [f"restart {PROXY}", f"restart {UNIT} releases/now"]
-            (box.releases / "new/release.json").write_text('{"proxy": "another"}')
-            box.switch("new")
-            assert box.asked[3:] == [f"restart {PROXY}", f"restart {UNIT} releases/new"]
-        finally:
-            process.kill()
+    with box.running(PROXY, "now"):
+        box.switch("new")
+        assert box.asked == [f"restart {UNIT} releases/new"]
+        box.switch("now", restore=True, with_proxy=True)
+        assert box.asked[1:] == [f"restart {PROXY}", f"restart {UNIT} releases/now"]
+        (box.releases / "new/release.json").write_text('{"proxy": "another"}')
+        box.switch("new")
+        assert box.asked[3:] == [f"restart {PROXY}", f"restart {UNIT} releases/new"]
+
+
+def test_a_switch_that_had_come_to_its_end_but_for_the_mark_is_left_alone(box: Box) -> None:
+    (box.releases / ".switching").write_text("now\n")
+    box.runs("new", left="now")
+    with box.running(UNIT, "new"):
+        assert box.switch("new").returncode == 0
+        assert not (box.folder / "asked").exists()
+        assert not (box.releases / ".switching").exists()
+        # One that is ill is restarted, and taken back.
+        (box.releases / ".switching").write_text("now\n")
+        box.good = {"now"}
+        assert "switched back to release now" in box.switch("new").stderr
+    assert box.current == "now"
