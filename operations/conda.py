@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from typing import Any
 
@@ -26,6 +26,7 @@ from jupyterbox import __version__, layout
 from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Environment, Installer
+from jupyterbox.upgrades import upgrades
 from operations import by_hand, jupyter, packages
 from operations.journal import noting
 from operations.refusing import refuse
@@ -174,11 +175,12 @@ def installer_for(conda: Conda, architecture: str) -> Installer:
 
 
 @deploy("Environments")
-def build_environments(box: Box, upgrade: Collection[str] = ()) -> None:
+def build_environments(box: Box) -> None:
     """Every declared environment as a release of its own, and its link on that release.
 
-    + upgrade: the names of those that are solved anew
+    Those that `--data upgrade=` names are solved anew.
     """
+    upgrade = upgrades(host.data.get("upgrade"), box).environments
     for environment in box.environments:
         name = environment.name
         built(name=f"Build {name}", environment=environment, box=box, upgrade=name in upgrade)

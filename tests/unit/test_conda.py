@@ -16,6 +16,7 @@ from facts.conda import CondaReleases
 from jupyterbox.certificates import read_certificates
 from jupyterbox.checks import SettingsError
 from jupyterbox.settings import MINIFORGE_INSTALLERS, Box, Conda, Environment, Mirrors
+from jupyterbox.upgrades import Upgrades
 from operations import conda
 from operations.journal import noting
 from tests.unit.box import ANACONDA3_ID, CONDA, DEPLOYED, INSTALLER, PYTHON3, PYTHON3_ID, state
@@ -410,6 +411,22 @@ def test_every_environment_is_built_in_its_order() -> None:
     done = deployed(conda.build_environments, DEPLOYED, says=says(there()))
     assert list(done) == ["Environments | Build python3", "Environments | Build anaconda3"]
     assert done["Environments | Build anaconda3"][-1] == switch("anaconda3", ANACONDA3_ID)
+
+
+def test_what_an_operator_asks_for_is_solved_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def upgrades(data: Any, box: Box) -> Upgrades:
+        asked.append(data)
+        return Upgrades(hub=False, environments=["anaconda3"])
+
+    monkeypatch.setattr(conda, "upgrades", upgrades)
+    said = programs(conda_state=state("conda/state-deployed"))
+    done = deployed(conda.build_environments, DEPLOYED, says=said)
+    assert asked == [None]
+    assert done["Environments | Build python3"] == []
+    [(program, arguments), _] = done["Environments | Build anaconda3"]
+    assert (program, arguments["id"]) == (BUILD, f"{ANACONDA3_ID}-2")
 
 
 FINGERPRINT = "34161F5BF5EB1D4BFBBB8F0A8AEB4F8B29D82806"
