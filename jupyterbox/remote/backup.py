@@ -22,7 +22,7 @@ from reading import Unreadable, entries, read
 from tar import packed
 
 LOCK_FILES = ("release.json", "requirements.txt", "proxy/package.json", "proxy/package-lock.json")
-RELEASE_LIMIT = 16 << 20  # bytes
+LIMIT = 16 << 20  # bytes of a file of configuration, or of a lock
 
 
 class Failure(Exception):
@@ -49,14 +49,14 @@ def snapshot(database, directory):
     return target
 
 
-def add_file(writer, name, path, limit=None):
+def add_file(writer, name, path):
     """Add a file, if it is there.
 
     Raises:
         Failure: it is there and cannot be read.
     """
     try:
-        writer.add(name, read(path, limit) if limit else read(path), mode_of(path))
+        writer.add(name, read(path, LIMIT), mode_of(path))
     except Unreadable as reason:
         if os.path.lexists(path):
             raise Failure(f"{path} {reason}.") from None
@@ -80,14 +80,14 @@ def add_tree(writer, name, directory):
 def add_locks(writer, root, conda_root):
     """Add what the current releases of the hub and of the environments hold."""
     for file in LOCK_FILES:
-        add_file(writer, f"locks/hub/{file}", os.path.join(root, "current", file), RELEASE_LIMIT)
+        add_file(writer, f"locks/hub/{file}", os.path.join(root, "current", file))
     try:
         names = entries(os.path.join(conda_root, "envs"))
     except Unreadable:
         names = []
     for name in names:
         path = os.path.join(conda_root, "envs", name, "release.json")
-        add_file(writer, f"locks/environments/{name}.json", path, RELEASE_LIMIT)
+        add_file(writer, f"locks/environments/{name}.json", path)
 
 
 def add_homes(writer, users):

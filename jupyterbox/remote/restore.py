@@ -118,6 +118,9 @@ def prepare_home(user):
 def put(source, target, mode=None):
     """Put a file into its place, whole or not at all."""
     new = f"{target}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(new)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     shutil.copyfile(source, new)
     os.chmod(new, mode if mode is not None else os.stat(source).st_mode & 0o755)
     descriptor = os.open(new, os.O_RDONLY)
@@ -168,6 +171,7 @@ def set_aside(database):
         found, copy = sqlite3.connect(database), sqlite3.connect(f"{database}{ASIDE}")
         with suppress(sqlite3.Error), closing(found), closing(copy):
             found.backup(copy)
+            os.chmod(f"{database}{ASIDE}", 0o600)
     journals = [database + ending for ending in ("-journal", "-wal", "-shm")]
     for path in [*journals, *glob.glob(f"{glob.escape(database)}.for-*")]:
         with suppress(FileNotFoundError):
@@ -197,7 +201,8 @@ def restore(source, directory, arguments):
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
+    # Directories on the way to what is root's alone are everybody's: users run the hub's programs.
+    os.umask(0o022)
     arguments = json.loads(sys.argv[1])
     state_dir = arguments["state_dir"]
     directory = os.path.join(state_dir, ".restore")

@@ -110,6 +110,9 @@ def test_a_bare_box_gets_everything(hub: Hub, members: dict[str, bytes]) -> None
     # The rendered one is the deploy's, from the settings of today.
     assert tree(hub.path / "opt") == {"own.d/10.py": b"own", "own.d/data/x.json": b"{}"}
     assert mode(hub.path / "opt/own.d") == 0o700
+    # What is there on the way is for everybody to go through.
+    assert mode(hub.path / "opt") == mode(hub.path / "etc") == 0o755
+    assert mode(hub.path / "etc/jupyterhub.service.d") == 0o755
     assert tree(hub.path / "etc") == {"jupyterhub.service.d/limits.conf": b"[Service]"}
 
 
