@@ -6,7 +6,18 @@ Each is in the module of operations/ that it names; what they compare the box wi
 
 from pyinfra import host
 
-from operations import adoption, conda, gpu, hub, hub_release, jupyter, packages, preflight, users
+from operations import (
+    adoption,
+    conda,
+    environments,
+    gpu,
+    hub,
+    hub_release,
+    jupyter,
+    packages,
+    preflight,
+    users,
+)
 
 box = host.data.box
 
@@ -16,7 +27,7 @@ gpu.install(box=box)
 conda.install(box=box)
 users.declare(box=box)
 hub_release.build(box=box)
-conda.build_environments(box=box)
+environments.build(box=box)
 adoption.take_over(
     name="Take over a hub made by hand, and keep the article's path to its commands",
     box=box,

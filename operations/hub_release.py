@@ -15,7 +15,6 @@ from jupyterbox import __version__, layout
 from jupyterbox.program import Commands, program, showing_progress, source
 from jupyterbox.settings import Box, Hub
 from operations import releases
-from operations.conda import switch
 from operations.hub_wanted import (
     PREPARE,
     answer_to,
@@ -57,7 +56,7 @@ def release(box: Box) -> Commands:
     if identity not in hub["releases"]:
         yield from build_release(box, identity, lock, release_id(box.hub, hub["python"] or ""))
     if first:
-        yield switch(layout.CURRENT, f"releases/{identity}")
+        yield releases.switch(layout.CURRENT, f"releases/{identity}")
 
 
 def build_release(

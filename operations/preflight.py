@@ -28,7 +28,8 @@ from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
 from operations import adoption, by_hand, gpu_problems, turn, users
-from operations.conda import certificates, fits, installer_for, stage
+from operations.conda import certificates, installer_for, stage
+from operations.environments import fits
 from operations.hub_wanted import upgrade_problems, wanted
 from operations.refusing import refuse
 

@@ -9,14 +9,14 @@ The next deploy returns to what the settings declare: to stay, say so there.
 
 from pyinfra import host
 
-from operations import conda, hub, hub_release, turn
+from operations import environments, hub, hub_release, turn
 
 box = host.data.box
 environment, release = host.data.get("env"), host.data.get("release")
 
 turn.take(name="One run at a time")
 if environment:
-    conda.rolled_back(
+    environments.rolled_back(
         name=f"Roll {environment} back", environment=environment, release=release, box=box
     )
 else:
