@@ -6,6 +6,7 @@ from contextlib import suppress
 
 HISTORY = ".history"  # in the directory of releases, what its link has named: the last one is below
 TELLS = ("cmdline", "environ", "maps")  # of a process, what names the files that it lives on
+RELEASE = re.compile(r"[0-9a-f]{12}(-\d+)?")
 ASIDE = re.compile(r"\..+\.removed")
 
 
@@ -85,7 +86,8 @@ def debris(directory, current):
         path = os.path.join(directory, name)
         if os.path.islink(path) or not os.path.isdir(path):
             continue
-        unfinished = not name.startswith(".") and not os.path.lexists(f"{path}/release.json")
+        # Anything else somebody has put there.
+        unfinished = RELEASE.fullmatch(name) and not os.path.lexists(f"{path}/release.json")
         if ASIDE.fullmatch(name) or (
             unfinished and name != current and not being_built(directory, name)
         ):

@@ -14,6 +14,8 @@ from tests.unit.remote import call, module
 
 old = module("old_releases")
 
+HALF = "0123456789ab"
+
 
 @pytest.fixture
 def releases(tmp_path: Path) -> Path:
@@ -141,9 +143,9 @@ def test_a_living_process_is_found(releases: Path) -> None:
 
 
 def test_what_was_not_finished_goes(releases: Path) -> None:
-    for name in ("half", ".e.removed", "wanted", ".cache"):
+    for name in (HALF, ".e.removed", f"{HALF}-2", ".cache", "somebody's"):
         (releases / name).mkdir()
-    assert old.surplus(str(releases), "wanted", 9) == [".e.removed", "half"]
+    assert old.surplus(str(releases), f"{HALF}-2", 9) == [".e.removed", HALF]
 
 
 HOLDER = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1); \
@@ -151,21 +153,21 @@ sys.stdout.flush(); sys.stdin.read()"
 
 
 def test_what_is_being_built_stays(releases: Path) -> None:
-    (releases / "half").mkdir()
-    lock = str(releases / ".half.lock")
+    (releases / HALF).mkdir()
+    lock = str(releases / f".{HALF}.lock")
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert holder.stdout and holder.stdout.readline()
         assert old.surplus(str(releases), "c", 9) == []
-        prune(releases, "half")
-        assert "half" in there(releases)
+        prune(releases, HALF)
+        assert HALF in there(releases)
     finally:
         holder.kill()
         holder.communicate()
-    assert old.surplus(str(releases), "c", 9) == ["half"]
-    prune(releases, "half")
+    assert old.surplus(str(releases), "c", 9) == [HALF]
+    prune(releases, HALF)
     assert there(releases) == ["a", "b", "c", "d"]
 
 
@@ -226,7 +228,7 @@ def test_a_removal_that_was_interrupted_is_finished(
 
 
 def test_a_lock_of_this_process_is_seen(releases: Path) -> None:
-    with open(releases / ".half.lock", "w") as lock:
+    with open(releases / f".{HALF}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert old.being_built(str(releases), "half")
-    assert not old.being_built(str(releases), "half")
+        assert old.being_built(str(releases), HALF)
+    assert not old.being_built(str(releases), HALF)
