@@ -71,7 +71,6 @@ class Hub:
         units = [self.hub]
         if with_proxy or proxy_of(self.prefix(release)) != self.running_proxy():
             units.insert(0, self.proxy)
-        systemctl("daemon-reload")
         for unit in units:
             systemctl("reset-failed", unit)
             if systemctl("restart", unit):
@@ -139,13 +138,7 @@ def lay_ready(hub, release):
     has, (wanted, known) = revision(hub.database), revisions(hub.prefix(release))
     if has is None or wanted is None or has == wanted or has in known:
         return None
-    directory, name = os.path.split(hub.database)
-    copies = [
-        path
-        for path in (os.path.join(directory, other) for other in os.listdir(directory))
-        if path.startswith(f"{directory}/{name}.") and ".for-" not in path
-        if revision(path) == wanted
-    ]
+    copies = [path for path in copies_of(hub.database) if revision(path) == wanted]
     if not copies:
         raise Refused(
             f"release {release} is older than the database {hub.database}, and there is no copy "
@@ -161,6 +154,17 @@ def lay_ready(hub, release):
         f"groups and shares that were made since are lost. The newer one is kept as "
         f"{hub.database}.{hub.current()}."
     )
+
+
+def copies_of(database):
+    """The copies of a database, each named after the release that had used it."""
+    directory, name = os.path.split(database)
+    for other in os.listdir(directory):
+        release = other.removeprefix(f"{name}.")
+        # Neither one that lies ready, nor what was not finished.
+        unfinished = "." in release or release == "migrated" or release.startswith("for-")
+        if release != other and not unfinished:
+            yield os.path.join(directory, other)
 
 
 def forget(path):
@@ -237,8 +241,8 @@ def back(hub, release, before, past):
 
 def journals(hub):
     """What the units said at last."""
-    found = (f"--- {u}, last lines of its journal:\n{journal(u)}\n" for u in (hub.hub, hub.proxy))
-    return "".join(found)
+    units = (hub.proxy, hub.hub)
+    return "".join(f"--- {unit}, last lines of its journal:\n{journal(unit)}\n" for unit in units)
 
 
 if __name__ == "__main__":
