@@ -173,6 +173,16 @@ def here(name: str, arguments: str, **options: Any) -> Local:
     return Local([sys.executable, "-I", "-c", source(name), arguments], **options)
 
 
+def give(taker: IO[bytes], content: bytes) -> bool:
+    """Write to a program at once; whether it took it. One that has ended says why at its end."""
+    try:
+        taker.write(content)
+        taker.flush()
+    except OSError:
+        return False
+    return True
+
+
 def pump(host: Host, giver: IO[bytes], taker: IO[bytes]) -> bool:
     """Move all that there is from one program to another, and say how far that is.
 
@@ -186,9 +196,7 @@ def pump(host: Host, giver: IO[bytes], taker: IO[bytes]) -> bool:
     """
     size, told = 0, time.monotonic()
     while content := giver.read(PIECE):
-        try:
-            taker.write(content)
-        except OSError:
+        if not give(taker, content):
             return False
         size += len(content)
         if time.monotonic() - told > HEARTBEAT:

@@ -19,7 +19,7 @@ from facts.backup import Backup
 from jupyterbox import __version__, layout
 from jupyterbox.program import Commands, program
 from jupyterbox.settings import Box
-from jupyterbox.streaming import here, pump, secret_in, there
+from jupyterbox.streaming import give, here, pump, secret_in, there
 from operations.refusing import refuse
 
 PASSPHRASE = 3
@@ -157,7 +157,7 @@ def keep_on_box(
     line = StringCommand("{", command, "</dev/null 3<&- |", keeper, f"; }} {PASSPHRASE}<&0")
     process = there(state, host, line)
     if passphrase:
-        process.stdin.write(passphrase.read_bytes().splitlines()[0] + b"\n")
+        give(process.stdin, passphrase.read_bytes().splitlines()[0] + b"\n")
     process.no_more()
     while (said := process.stdout.readline()) and not said.startswith(b"{"):
         host.log(said.decode(errors="replace").rstrip())

@@ -20,7 +20,7 @@ from jupyterbox import layout
 from jupyterbox.archives import DATABASE, Archive, ArchiveError, People, read_archive
 from jupyterbox.program import Commands, program
 from jupyterbox.settings import Box, Hub
-from jupyterbox.streaming import here, pump, secret_in, there
+from jupyterbox.streaming import give, here, pump, secret_in, there
 from operations.backup import HUB_STATE, failed, passphrase_problems
 from operations.refusing import refuse
 
@@ -181,8 +181,8 @@ def send(
         asked: dict[str, Any] = {"path": str(source), "passphrase": descriptor, "plain": True}
         reader = here("open_archive", json.dumps(asked), **options)
     restorer = there(state, host, command)
-    restorer.stdin.write(manifest.encode() + b"\n")
-    if not pump(host, reader.stdout, restorer.stdin):
+    told = give(restorer.stdin, manifest.encode() + b"\n")
+    if not (told and pump(host, reader.stdout, restorer.stdin)):
         reader.stop()
     ended, read = restorer.end(), reader.end()
     for line in ended.out.splitlines():
