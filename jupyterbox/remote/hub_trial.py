@@ -64,7 +64,11 @@ async def start(configuration, database):
     await hub.initialize(
         [f"--config={configuration}", f"--JupyterHub.db_url=sqlite:///{database}"]
         + [f"--JupyterHub.hub_bind_url=http://127.0.0.1:{port}", "--JupyterHub.upgrade_db=False"]
-        + ["--JupyterHub.pid_file=", "--JupyterHub.log_level=CRITICAL", "--JupyterHub.answer_yes=True"]
+        + [
+            "--JupyterHub.pid_file=",
+            "--JupyterHub.log_level=CRITICAL",
+            "--JupyterHub.answer_yes=True",
+        ]
     )
     await hub.start()
     if not hub.internal_ssl:

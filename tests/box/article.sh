@@ -7,6 +7,8 @@
 # CONDA_CHANNEL_ALIAS. Besides:
 #   CONDA_INSTALLER     where the installer of conda comes from; Miniforge's by default
 #   PYTHON_VERSION      of the environment; the article's 3.7 is nowhere any more
+#   ENVIRONMENT         its name, and its kernelspec's: Jupyter takes the article's own, `python`, to
+#                       mean `python3`, and starts the hub's Python in its place
 #   HUB_PORT HUB_API_PORT PROXY_API_PORT   on a machine that shares its ports; 8000, 8081, 8001
 set -euo pipefail
 umask 022
@@ -76,8 +78,9 @@ step "Install a default conda environment for all users"
 mkdir -p /opt/conda/envs/
 # --yes: nobody is there to answer. --channel: Anaconda's own, the article's, ask for their Terms of
 # Service to be accepted.
-[ -d /opt/conda/envs/python ] || /opt/conda/bin/conda create --quiet --yes --override-channels \
-    --channel conda-forge --prefix /opt/conda/envs/python "python=${PYTHON_VERSION:-3.13}" ipykernel \
-    >/dev/null
-/opt/conda/envs/python/bin/python -m ipykernel install --prefix=/opt/jupyterhub/ \
-    --name 'python' --display-name "Python (default)"
+environment=${ENVIRONMENT:-python}
+[ -d "/opt/conda/envs/$environment" ] || /opt/conda/bin/conda create --quiet --yes --override-channels \
+    --channel conda-forge --prefix "/opt/conda/envs/$environment" \
+    "python=${PYTHON_VERSION:-3.13}" ipykernel >/dev/null
+"/opt/conda/envs/$environment/bin/python" -m ipykernel install --prefix=/opt/jupyterhub/ \
+    --name "$environment" --display-name "Python (default)"

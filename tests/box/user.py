@@ -82,13 +82,17 @@ class User:
         return status == 200 and address.startswith(self.server)
 
     def fetch(
-        self, url: str, data: bytes | None = None, method: str | None = None
+        self,
+        url: str,
+        data: bytes | None = None,
+        method: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, str, str]:
         """Ask for a page: its status, where redirections led, and its text.
 
         Where nobody answers, the status is 0 and the text says why.
         """
-        request = Request(url, data=data, method=method)
+        request = Request(url, data=data, method=method, headers=headers or {})
         if request.get_method() not in ("GET", "HEAD") and (token := self._xsrf(url)):
             request.add_header("X-XSRFToken", token)
         try:

@@ -11,7 +11,7 @@ from pyinfra.api.exceptions import OperationError
 from facts.by_hand import ByHand
 from jupyterbox import layout
 from jupyterbox.settings import Box, Hub
-from operations import adoption, conda, jupyter, preflight
+from operations import adoption, environments, jupyter, preflight
 from operations.hub import rendered
 from tests.unit.box import DEPLOYED, PYTHON3, PYTHON3_ID, converged, hub_state, state
 from tests.unit.engine import fact, plan, programs, run
@@ -208,7 +208,7 @@ def plain(lacks: list[str], used_by: list[str], complete: list[str] | None = Non
 
 
 def built(says: Any, upgrade: bool = False) -> list[Any]:
-    return run(conda.built, environment=PYTHON3, box=DEPLOYED, upgrade=upgrade, says=says)
+    return run(environments.built, environment=PYTHON3, box=DEPLOYED, upgrade=upgrade, says=says)
 
 
 def test_one_that_holds_what_is_declared_stays_as_it_is() -> None:
@@ -237,7 +237,7 @@ def test_not_while_a_kernel_runs_from_it() -> None:
     )
     assert refused(DEPLOYED, says) == [f"{sentence}."]
     with pytest.raises(OperationError) as caught:
-        plan(conda.built, environment=PYTHON3, box=DEPLOYED, says=says)
+        plan(environments.built, environment=PYTHON3, box=DEPLOYED, says=says)
     assert str(caught.value) == sentence
 
 

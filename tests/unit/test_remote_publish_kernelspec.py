@@ -61,6 +61,12 @@ def test_a_second_one_takes_its_place(tmp_path: Path, source: Path) -> None:
 def test_what_is_published_is_what_is_read_back(tmp_path: Path, source: Path) -> None:
     published = publish(tmp_path, source)
     there = answered(
-        "kernelspec_state", kernels=str(published.parent), conda_root="/nowhere", environments=[]
+        "kernelspec_state",
+        kernels=str(published.parent),
+        others=[],
+        conda_root="/nowhere",
+        environments=[],
+        releases={},
+        keep=3,
     )
     assert there["published"] == {"x": SPEC}
