@@ -134,7 +134,7 @@ def test_a_dry_run_with_a_sudo_password_makes_its_private_directory_and_nothing_
 
 @contextmanager
 def impossible(operator: Operator) -> Iterator[None]:
-    """Another system, another init, a full disk, a taken port, an environment made by hand.
+    """Another system, another init, a full disk, a taken port.
 
     All of it mounts and processes: when they are gone, the files are as they were.
     """
@@ -145,7 +145,7 @@ def impossible(operator: Operator) -> Iterator[None]:
             "echo 'ID=plan9\nVERSION_ID=4\nPRETTY_NAME=\"Plan 9\"' > /run/os-release"
             " && mount --bind /run/os-release /etc/os-release"
             " && echo runit > /run/comm && mount --bind /run/comm /proc/1/comm"
-            " && mount -t tmpfs -o size=8m tmpfs /opt && mkdir -p /opt/conda/envs/anaconda3"
+            " && mount -t tmpfs -o size=8m tmpfs /opt"
             f" && systemd-run --quiet --unit=squatter {squatter}"
             f" && until ss -Hltn | grep -q :{port}; do sleep 0.1; done"
         )
@@ -196,8 +196,6 @@ def test_every_problem_is_in_one_list_with_its_cure_and_nothing_is_touched(
         space[0],
         f"port {port} is taken by python3 (process {squatter}): stop it, or choose another with "
         "Hub(port=...).",
-        "/opt/conda/envs/anaconda3 was made by hand and holds what nobody declared: move it away, "
-        "or give the environment of the settings another name.",
         f"{channel}/noarch/repodata.json does not answer from the box (404 File not found): see "
         "Mirrors.conda and channels.",
         f"{CLOSED}/conda.sh {refused} Conda.installers.",
@@ -314,7 +312,7 @@ def test_an_account_without_rights_is_refused(bare: Operator, watch: Watch, gues
         pytest.param(
             None,
             "Box has no setting 'color': it has hub, conda, environments, users, groups, gpu, "
-            "packages, mirrors, ca_certificates, allow_any_os.",
+            "packages, mirrors, ca_certificates, keep, allow_any_os.",
             id="an unknown setting",
         ),
     ],
