@@ -21,6 +21,7 @@ from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Installer
 from operations import packages
+from operations.asking import ask
 from operations.journal import noting
 
 ANACONDA_APT = "https://repo.anaconda.com/pkgs/misc/debrepo/conda"
@@ -111,7 +112,7 @@ def installed(box: Box) -> Commands:
     + box: what it shall be; a conda that is there stays as it is
     """
     root = box.conda.root
-    if host.get_fact(CondaReleases, root=root)["installed"]:
+    if ask(CondaReleases, root=root)["installed"]:
         host.noop(f"conda is installed in {root}")
         return
     system = host.get_fact(Preflight)

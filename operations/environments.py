@@ -18,6 +18,7 @@ from jupyterbox.program import Commands, program, showing_progress
 from jupyterbox.settings import Box, Environment
 from jupyterbox.upgrades import upgrades
 from operations import by_hand, jupyter
+from operations.asking import ask
 from operations.refusing import refuse
 from operations.releases import switch
 
@@ -44,7 +45,7 @@ def built(environment: Environment, box: Box, upgrade: bool = False) -> Commands
     """
     root, name = box.conda.root, environment.name
     declared = environment.release_id(box.conda.channels)
-    there = host.get_fact(CondaReleases, root=root)["environments"].get(name)
+    there = ask(CondaReleases, root=root)["environments"].get(name)
     plain = by_hand.ask(environment, box) if there and there["plain"] else None
     if plain and not plain["lacks"] and not upgrade:
         host.noop(f"environment {name} was made by hand, and holds what is declared")

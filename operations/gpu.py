@@ -14,6 +14,7 @@ from jupyterbox.nvidia import Flavour
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Gpu
 from operations import gpu_archive, gpu_care
+from operations.asking import ask
 from operations.gpu_apt import installation
 from operations.gpu_plan import NOT_OURS, must_install, planned
 from operations.gpu_reload import LOAD, in_use, others, reload
@@ -67,11 +68,11 @@ def driver(
     gpu = Gpu.model_validate(
         {"branch": branch, "flavour": flavour, "source": source, "remove_ppa": remove_ppa}
     )
-    found = host.get_fact(NvidiaDriver)
+    found = ask(NvidiaDriver)
     if found["state"] in NOT_OURS:
         host.noop(found["cure"])
         return
-    setup = host.get_fact(DriverSetup)
+    setup = ask(DriverSetup)
     try:
         wanted = planned(gpu, found, setup)
     except Unavailable as error:

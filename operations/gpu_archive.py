@@ -24,6 +24,7 @@ from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_packages import CUDA_PACKAGES
 from jupyterbox.program import Commands
 from jupyterbox.settings import Mirrors
+from operations.asking import ask
 from operations.journal import noting
 
 COMPONENTS = ("contrib", "non-free", "non-free-firmware")
@@ -53,11 +54,11 @@ def declared(source: str | None, branch: str, mirrors: Mirrors) -> Commands:
     + branch: the driver's
     + mirrors: where NVIDIA's repository is
     """
-    found = host.get_fact(NvidiaDriver)
+    found = ask(NvidiaDriver)
     if found["state"] in ("no_hardware", "passthrough"):
         host.noop(found["cure"])
         return
-    setup = host.get_fact(DriverSetup)
+    setup = ask(DriverSetup)
     commands: list[str | PyinfraCommand] = []
     if source == "cuda":
         commands += cuda(found, setup, mirrors)
@@ -188,7 +189,7 @@ def pins(source: str | None, branch: str, found: Driver, setup: Setup) -> str:
 @operation()
 def ppa_removed() -> Commands:
     """Take the PPA graphics-drivers out of apt's sources; its packages stay until replaced."""
-    found = host.get_fact(NvidiaDriver)
+    found = ask(NvidiaDriver)
     if found["state"] in ("no_hardware", "passthrough"):
         host.noop(found["cure"])
         return

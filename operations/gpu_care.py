@@ -23,6 +23,7 @@ from facts.driver_setup import (
 from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_packages import DKMS, held_with, switches
 from jupyterbox.program import Commands
+from operations.asking import ask
 from operations.gpu_archive import written
 from operations.gpu_plan import system_of
 from operations.journal import noting
@@ -58,11 +59,11 @@ options nouveau modeset=0
 @operation()
 def alone() -> Commands:
     """Keep nouveau and nova_core off a GPU that they drive now; a reboot takes them off it."""
-    found = host.get_fact(NvidiaDriver)
+    found = ask(NvidiaDriver)
     if found["state"] != "foreign_driver" and found["kind"] not in ("nouveau", "nova_core"):
         host.noop("no other driver is in the way")
         return
-    setup = host.get_fact(DriverSetup)
+    setup = ask(DriverSetup)
     commands = list(written(BLACKLIST, BLACKLISTED, setup))
     yield from commands
     if commands or setup["stale"]:
@@ -79,11 +80,11 @@ def guarded() -> Commands:
     `apt upgrade` and `dist-upgrade` split module and libraries, or bring a kernel without a module,
     unless driver, modules and, where modules are made for one kernel each, kernels are held.
     """
-    found = host.get_fact(NvidiaDriver)
+    found = ask(NvidiaDriver)
     if found["state"] in ("no_hardware", "passthrough") or found["flags"]["source"] == "runfile":
         host.noop("there is no driver of a package's to guard")
         return
-    setup = host.get_fact(DriverSetup)
+    setup = ask(DriverSetup)
     commands = [*written(GUARD, blacklist(found, setup), setup)]
     broken = found["flags"]["next_boot_broken"]
     if broken:
@@ -133,11 +134,11 @@ def uvm() -> Commands:
 
     That is the module for it with its device node, and between NVSwitches their daemon.
     """
-    found = host.get_fact(NvidiaDriver)
+    found = ask(NvidiaDriver)
     if found["state"] in ("no_hardware", "passthrough"):
         host.noop(found["cure"])
         return
-    setup = host.get_fact(DriverSetup)
+    setup = ask(DriverSetup)
     commands: list[str | PyinfraCommand] = [*written(UVM_NODE, NODE, setup)]
     commands += written(UVM, f"{OURS}\nnvidia-uvm\n", setup)
     if found["state"] == "healthy" and found["flags"]["uvm_missing"]:
@@ -165,8 +166,8 @@ def persistence() -> Commands:
 
     It starts with the box, and now where the driver is in order.
     """
-    found = host.get_fact(NvidiaDriver)
-    daemon = host.get_fact(DriverSetup) if found["state"] != "no_hardware" else None
+    found = ask(NvidiaDriver)
+    daemon = ask(DriverSetup) if found["state"] != "no_hardware" else None
     if daemon is None or found["state"] == "passthrough" or not daemon["persistenced"]["command"]:
         host.noop("there is no GPU, or no daemon, to keep it initialized")
         return

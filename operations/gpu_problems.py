@@ -14,6 +14,7 @@ from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_choice import Unavailable
 from jupyterbox.driver_packages import Transaction
 from jupyterbox.settings import Box, Gpu
+from operations.asking import ask
 from operations.conda import certificates
 from operations.gpu_archive import repository
 from operations.gpu_plan import NOT_OURS, Reason, must_install, planned
@@ -39,10 +40,10 @@ def look(box: Box) -> Found:
     """Ask the box; a box whose GPU is ignored is not asked."""
     if box.gpu and box.gpu.ignore:
         return Found(None, None)
-    driver = host.get_fact(NvidiaDriver)
+    driver = ask(NvidiaDriver)
     if box.gpu is None or driver["state"] in NOT_OURS:
         return Found(driver, None)
-    setup = host.get_fact(DriverSetup)
+    setup = ask(DriverSetup)
     if box.gpu.source == "cuda" and not setup["cuda"]:
         # apt does not have the repository yet.
         url = repository(setup, box.mirrors)

@@ -10,6 +10,7 @@ from facts.device_holders import DeviceHolders, Held, Holder
 from facts.gpu import NvidiaDriver
 from jupyterbox.program import Commands, program
 from operations import gpu_care
+from operations.asking import ask
 from operations.refusing import refuse
 
 SERVICES = [
@@ -43,7 +44,7 @@ def reload(later: bool = False) -> Commands:
     + later: leave it to a reboot where it is the kernel itself that holds the module, or where the
       driver works as it is
     """
-    found = host.get_fact(NvidiaDriver)
+    found = ask(NvidiaDriver)
     if found["kind"] not in ("reload_cures", "other_flavour"):
         host.noop(f"no reload is needed, or none would help: {found['cure']}")
         return

@@ -18,6 +18,7 @@ from facts.hub import HubHealth, HubState, Unit
 from jupyterbox import layout
 from jupyterbox.program import Commands, program, showing_progress
 from jupyterbox.settings import REPOSITORY, Box
+from operations.asking import ask
 from operations.hub_release import HEALTH_TIMEOUT, address_on_box, in_url, switch_hub, switches
 from operations.hub_wanted import lock_of, proxy_digest, wanted
 
@@ -66,7 +67,7 @@ def rendered(box: Box) -> dict[str, str]:
 @operation()
 def secrets() -> Commands:
     """Make the proxy's token and the cookie secret on the box; they never leave it."""
-    there = host.get_fact(HubFact)["secrets"]
+    there = ask(HubFact)["secrets"]
     missing = [name for name in ("proxy.env", "cookie_secret") if name not in there]
     if not missing:
         host.noop("the hub has its secrets")
@@ -83,7 +84,7 @@ def configured(box: Box) -> Commands:
 
     + box: its hub
     """
-    hub = host.get_fact(HubFact)
+    hub = ask(HubFact)
     content = rendered(box)[layout.CONFIG]
     release = wanted(box, hub)
     switching = switches(hub, release)
@@ -114,7 +115,7 @@ def written(box: Box) -> Commands:
 
     + box: its hub
     """
-    there = host.get_fact(HubFact)["files"]
+    there = ask(HubFact)["files"]
     differ = {
         path: content
         for path, content in rendered(box).items()
@@ -139,7 +140,7 @@ def running(box: Box) -> Commands:
 
     + box: its hub, whose proxy may be another than the one that runs
     """
-    hub = host.get_fact(HubFact)
+    hub = ask(HubFact)
     release = wanted(box, hub)
     needs = restarts(box, hub)
     commands: list[str | PyinfraCommand] = [command for unit in needs.values() for command in unit]

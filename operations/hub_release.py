@@ -15,6 +15,7 @@ from jupyterbox import __version__, layout
 from jupyterbox.program import Commands, program, showing_progress, source
 from jupyterbox.settings import Box, Hub
 from operations import releases
+from operations.asking import ask
 from operations.hub_wanted import (
     PREPARE,
     answer_to,
@@ -44,7 +45,7 @@ def release(box: Box) -> Commands:
 
     + box: the hub's lock, and where packages come from
     """
-    hub = host.get_fact(HubFact)
+    hub = ask(HubFact)
     identity, lock = answer_to(box, hub)
     first = hub["current"] not in hub["releases"]
     if identity in hub["releases"] and not first and not hub["switching"]:

@@ -28,6 +28,7 @@ from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
 from operations import adoption, by_hand, gpu_problems, turn, users
+from operations.asking import ask
 from operations.conda import certificates, installer_for, stage
 from operations.environments import fits
 from operations.hub_wanted import upgrade_problems, wanted
@@ -112,11 +113,11 @@ def look(box: Box) -> Found:
         units=[layout.HUB_UNIT, layout.PROXY_UNIT],
         **turn.question(),
     )
-    conda = host.get_fact(CondaReleases, root=box.conda.root)
+    conda = ask(CondaReleases, root=box.conda.root)
     return Found(
         system,
         conda,
-        host.get_fact(Hub),
+        ask(Hub),
         gpu_problems.look(box),
         by_hand.look(box, conda["environments"]),
     )
