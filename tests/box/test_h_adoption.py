@@ -29,8 +29,10 @@ PLAIN = "/opt/conda/envs/stats"
 
 def follow(machine: Machine) -> None:
     """Make the box as the article says, with what this host can reach."""
+    authorities = machine.root / "usr/local/share/ca-certificates"
+    authorities.mkdir(parents=True, exist_ok=True)
     for certificate in machine.ca_certificates:
-        shutil.copy(certificate, machine.root / "usr/local/share/ca-certificates")
+        shutil.copy(certificate, authorities)
     variables = {
         "PIP_CERT": CA_BUNDLE,
         "NODE_EXTRA_CA_CERTS": CA_BUNDLE,
