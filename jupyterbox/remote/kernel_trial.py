@@ -6,6 +6,7 @@ Needs the hub's Python, which has jupyter_client.
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 from contextlib import suppress
@@ -15,6 +16,8 @@ from reasons import last_line
 from release import Failure
 
 PATIENCE = 120  # seconds for a kernel's first answer; a cold disk takes 20
+TRIES = 4  # of a kernel that finds a port of its own taken
+TAKEN = re.compile("address already in use|EADDRINUSE", re.IGNORECASE)
 
 
 def check_kernels(release, spec):
@@ -59,10 +62,20 @@ def write(directory, kernel):
 
 def attempt(name, home):
     """Why a kernel does not start; None where it does. It gets a home that leaves no trace."""
+    os.environ.update(HOME=home, JUPYTER_RUNTIME_DIR=f"{home}/runtime")
+    for _ in range(TRIES):
+        said = complaint(name, home)
+        # Its ports are chosen before it binds them: meanwhile anybody can have taken one.
+        if said is None or not TAKEN.search(said):
+            break
+    return said and last_line(said)
+
+
+def complaint(name, home):
+    """What a kernel that does not start says, all of it; None where it starts."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import KernelManager
 
-    os.environ.update(HOME=home, JUPYTER_RUNTIME_DIR=f"{home}/runtime")
     specs = KernelSpecManager(kernel_dirs=[f"{home}/kernels"], ensure_native_kernel=False)
     manager = KernelManager(kernel_name=name, kernel_spec_manager=specs)
     with tempfile.TemporaryFile() as log:
@@ -74,7 +87,7 @@ def attempt(name, home):
             return None
         except Exception as error:
             log.seek(0)
-            return last_line(log.read().decode(errors="replace") or str(error))
+            return log.read().decode(errors="replace").strip() or str(error) or repr(error)
         finally:
             with suppress(Exception):
                 manager.shutdown_kernel(now=True)

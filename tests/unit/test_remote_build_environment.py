@@ -578,6 +578,32 @@ def test_a_kernel_that_does_not_start_is_refused(builder: Builder) -> None:
     )
 
 
+# What ipykernel said on a real box, and a line that another library may add.
+TAKEN = """\
+#!/bin/sh
+[ "$(wc -l < {started})" -gt {times} ] && exit
+echo "zmq.error.ZMQError: Address already in use (addr='tcp://127.0.0.1:34287')" >&2
+echo "it ends" >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize(("times", "starts"), [(2, 3), (9, 4)])
+def test_a_kernel_that_finds_a_port_taken_is_started_again(
+    builder: Builder, times: int, starts: int
+) -> None:
+    script = builder.root.parent / "kernel"
+    script.write_text(TAKEN.format(started=builder.started, times=times))
+    script.chmod(0o755)
+    builder.fill_with_kernel(extra=f"ln -sf {script} {builder.prefix}/bin/python")
+    if times < starts:
+        done = builder.build()
+        assert done.returncode == 0, done.stderr
+    else:
+        assert builder.failure() == "environment x: its kernel python3 does not start: it ends."
+    assert len(builder.started.read_text().splitlines()) == starts
+
+
 def test_a_kernel_is_started_as_a_users_server_would(builder: Builder) -> None:
     builder.fill_with_kernel(argv='["python", "-m", "ipykernel_launcher"], "env": {"A": "1"}')
     assert builder.build(variables={"B": "2"}).returncode == 0
