@@ -15,6 +15,7 @@ from facts.by_hand import ByHand, HubByHand, Sets
 from jupyterbox import layout
 from jupyterbox.program import Commands, program, showing_progress
 from jupyterbox.settings import Box
+from operations.asking import ask
 from operations.hub import rendered
 from operations.hub_release import HEALTH_TIMEOUT, address_on_box
 
@@ -48,7 +49,7 @@ def take_over(box: Box, adopt: Any = None) -> Commands:
     + box: what it shall be
     + adopt: `yes` where users' servers that run in it may end with it
     """
-    there = host.get_fact(ByHand)
+    there = ask(ByHand)
     if there["hub"]:
         yield from adopted(box, adopt == "yes")
         return

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from gevent.pool import Pool  # type: ignore[import-untyped]
 from pyinfra import host
 from pyinfra.api import Host
 from pyinfra.api.facts import FactBase
+from pyinfra.context import ctx_host
 
 T = TypeVar("T")
 
 Moment = tuple[bool, int]
+Question = tuple[type[FactBase[Any]], dict[str, Any]]
+
+SESSIONS = 8
+"""At once on one connection: sshd's MaxSessions is 10 unless it is told otherwise."""
 
 _answers: WeakKeyDictionary[Host, tuple[Moment, dict[Any, Any]]] = WeakKeyDictionary()
 
@@ -26,16 +33,47 @@ def ask(fact: type[FactBase[T]], **arguments: Any) -> T:
     + fact: its class
     + arguments: the fact's own
     """
-    asked: Host = host.state.inventory.get_host(host.name)
+    asked = this_host()
+    answers, key = answered(asked), (fact, repr(sorted(arguments.items())))
+    if key not in answers:
+        answers[key] = host.get_fact(fact, **arguments)
+    answer: T = deepcopy(answers[key])
+    return answer
+
+
+def ask_at_once(questions: Iterable[Question]) -> None:
+    """Ask what is going to be asked one by one, side by side: most of a question is the way there.
+
+    + questions: facts with their arguments
+    """
+    asked = this_host()
+
+    def put(question: Question) -> None:
+        fact, arguments = question
+        with ctx_host.use(asked):
+            ask(fact, **arguments)
+
+    list(Pool(SESSIONS).imap_unordered(put, questions))
+
+
+def know(fact: type[FactBase[T]], answer: T, **arguments: Any) -> None:
+    """Take what has been asked of many things at once for the answer to a question about one."""
+    answered(this_host())[fact, repr(sorted(arguments.items()))] = answer
+
+
+def this_host() -> Host:
+    """The box itself, in place of what stands for it everywhere."""
+    found: Host = host.state.inventory.get_host(host.name)
+    return found
+
+
+def answered(asked: Host) -> dict[Any, Any]:
+    """What a box has answered since something changed there."""
     moment, answers = _answers.get(asked, (None, {}))
     if moment != now(asked):
-        moment, answers = now(asked), {}
-        _answers[asked] = moment, answers
-    question = fact, repr(sorted(arguments.items()))
-    if question not in answers:
-        answers[question] = host.get_fact(fact, **arguments)
-    answer: T = deepcopy(answers[question])
-    return answer
+        answers = {}
+        _answers[asked] = now(asked), answers
+    return answers
 
 
 def now(asked: Host) -> Moment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from io import StringIO
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
@@ -12,7 +11,7 @@ from pyinfra.api.command import (
 )
 from pyinfra.api.exceptions import OperationError
 from pyinfra.facts.files import File
-from pyinfra.operations import apt, files
+from pyinfra.operations import apt
 
 from facts.conda import CondaReleases
 from facts.preflight import Preflight
@@ -20,7 +19,7 @@ from jupyterbox import layout
 from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands, program, question, showing_progress
 from jupyterbox.settings import Box, Conda, Installer
-from operations import packages
+from operations import files, packages
 from operations.asking import ask
 from operations.journal import noting
 
@@ -40,18 +39,11 @@ def install(box: Box) -> None:
         add_vendor_repository()
     else:
         installed(name=f"Install conda into {conda.root}", box=box)
-    files.put(
-        name="Write the system condarc",
-        src=StringIO(condarc(box)),
-        dest=f"{conda.root}/.condarc",
-        mode="644",
-    )
+    files.content(name="Write the system condarc", path=condarc_file(conda.root), text=condarc(box))
     files.link(
         name="Give login shells the conda command",
         path=layout.PROFILE,
         target=f"{conda.root}/etc/profile.d/conda.sh",
-        # A copy by hand is kept beside it, under a name that no shell reads.
-        force=True,
     )
 
 
@@ -87,6 +79,11 @@ def vendor_key() -> Commands:
         f"echo '{ANACONDA_KEY} is not the key {ANACONDA_FINGERPRINT}.' >&2; exit 1; }}"
     )
     yield f"mv {ANACONDA_KEYRING}.new {ANACONDA_KEYRING}"
+
+
+def condarc_file(root: str) -> str:
+    """Where conda reads what holds for everybody."""
+    return f"{root}/.condarc"
 
 
 def condarc(box: Box) -> str:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from io import StringIO
-from typing import Any
 
 import jinja2
 from pyinfra import host
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
-from pyinfra.operations import files
 
 from facts.hub import Hub as HubFact
 from facts.hub import HubHealth, HubState, Unit
 from jupyterbox import layout
 from jupyterbox.program import Commands, program, showing_progress
 from jupyterbox.settings import REPOSITORY, Box
+from operations import files
 from operations.asking import ask
 from operations.hub_release import HEALTH_TIMEOUT, address_on_box, in_url, switch_hub, switches
 from operations.hub_wanted import lock_of, proxy_digest, wanted
@@ -28,11 +27,10 @@ VERIFY_TIMEOUT = 90  # seconds a step
 @deploy("Hub service")
 def serve(box: Box) -> None:
     """Configuration, PAM service, secrets and the two units; restarted when they have news."""
-    root_alone: dict[str, Any] = {"user": "root", "group": "root", "mode": "700"}
-    files.directory(name="Keep the hub's state to root", path=layout.STATE, **root_alone)
-    secrets(name="Make the proxy's token and the cookie secret")
+    files.directory(name="Keep the hub's state to root", path=layout.STATE, mode="700")
+    secrets(name="Make the proxy's token and the cookie secret", box=box)
     # root runs what is in there.
-    files.directory(name="Leave room for the operator's own", path=layout.CONFIG_D, **root_alone)
+    files.directory(name="Leave room for the operator's own", path=layout.CONFIG_D, mode="700")
     configured(name=f"Check and write {layout.CONFIG}", box=box)
     written(name="Write its PAM service and its units", box=box)
     running(name="Run proxy and hub", box=box)
@@ -65,9 +63,12 @@ def rendered(box: Box) -> dict[str, str]:
 
 
 @operation()
-def secrets() -> Commands:
-    """Make the proxy's token and the cookie secret on the box; they never leave it."""
-    there = ask(HubFact)["secrets"]
+def secrets(box: Box) -> Commands:
+    """Make the proxy's token and the cookie secret on the box; they never leave it.
+
+    + box: how many releases its hub keeps
+    """
+    there = ask(HubFact, keep=box.keep)["secrets"]
     missing = [name for name in ("proxy.env", "cookie_secret") if name not in there]
     if not missing:
         host.noop("the hub has its secrets")
@@ -84,12 +85,16 @@ def configured(box: Box) -> Commands:
 
     + box: its hub
     """
-    hub = ask(HubFact)
+    hub = ask(HubFact, keep=box.keep)
     content = rendered(box)[layout.CONFIG]
     release = wanted(box, hub)
     switching = switches(hub, release)
     if not (switching or restarts(box, hub)[layout.HUB_UNIT]):
-        yield from files.file._inner(path=layout.CONFIG, mode="600")
+        there = files.entry(layout.CONFIG)
+        if there and there["mode"] != "600":
+            yield f"chmod 600 {layout.CONFIG}"
+        else:
+            host.noop(f"{layout.CONFIG} is as it shall be")
         return
     staged = f"{layout.STATE}/jupyterhub_config.py"
     load = program(
@@ -115,7 +120,7 @@ def written(box: Box) -> Commands:
 
     + box: its hub
     """
-    there = ask(HubFact)["files"]
+    there = ask(HubFact, keep=box.keep)["files"]
     differ = {
         path: content
         for path, content in rendered(box).items()
@@ -140,7 +145,7 @@ def running(box: Box) -> Commands:
 
     + box: its hub, whose proxy may be another than the one that runs
     """
-    hub = ask(HubFact)
+    hub = ask(HubFact, keep=box.keep)
     release = wanted(box, hub)
     needs = restarts(box, hub)
     commands: list[str | PyinfraCommand] = [command for unit in needs.values() for command in unit]

@@ -45,7 +45,7 @@ def release(box: Box) -> Commands:
 
     + box: the hub's lock, and where packages come from
     """
-    hub = ask(HubFact)
+    hub = ask(HubFact, keep=box.keep)
     identity, lock = answer_to(box, hub)
     first = hub["current"] not in hub["releases"]
     if identity in hub["releases"] and not first and not hub["switching"]:
@@ -143,7 +143,7 @@ def pruned(box: Box) -> Commands:
 
     + box: how many it keeps
     """
-    hub = host.get_fact(HubFact, keep=box.keep)
+    hub = ask(HubFact, keep=box.keep)
     identity = wanted(box, hub)
     if identity != hub["current"]:
         hub = host.get_fact(HubFact, keep=box.keep, wanted=identity)

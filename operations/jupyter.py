@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
@@ -14,6 +14,7 @@ from jupyterbox import layout
 from jupyterbox.program import Commands, program
 from jupyterbox.settings import Box, Environment
 from operations import releases
+from operations.asking import ask
 
 
 class Published(NamedTuple):
@@ -38,10 +39,7 @@ def kernelspecs(box: Box) -> Commands:
 
     + box: its environments, and how many releases it keeps
     """
-    names = [environment.name for environment in box.environments]
-    state = host.get_fact(
-        PublishedKernelspecs, conda_root=box.conda.root, environments=names, keep=box.keep
-    )
+    state = ask(PublishedKernelspecs, **asked(box))
     offers = state["offered"]
     unbuilt = [e.name for e in box.environments if not is_built(e, box, offers.get(e.name))]
     if unbuilt:
@@ -59,6 +57,12 @@ def kernelspecs(box: Box) -> Commands:
     root = box.conda.root
     for name, ids in old.items():
         yield releases.prune(f"{root}/releases/{name}", f"{root}/envs/{name}", ids)
+
+
+def asked(box: Box) -> dict[str, Any]:
+    """What the published kernelspecs' fact is asked."""
+    names = [environment.name for environment in box.environments]
+    return {"conda_root": box.conda.root, "environments": names, "keep": box.keep}
 
 
 def published_of(environment: str, release: str, box: Box) -> Commands:

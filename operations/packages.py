@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand
-from pyinfra.operations import apt, files
+from pyinfra.operations import apt
 
 from facts.packages import MissingPackages, Site, SiteState, StaleAuthorities
 from jupyterbox import layout
+from jupyterbox.certificates import read_certificates
 from jupyterbox.program import Commands
 from jupyterbox.settings import REPOSITORY, Box, Mirrors
+from operations import files
+from operations.asking import ask
 from operations.journal import noting
 
 AUTHORITIES = "/usr/local/share/ca-certificates"
@@ -23,6 +28,7 @@ NEEDRESTART = "/etc/needrestart/conf.d/jupyterbox.conf"
 PIP_CONF = "/etc/pip.conf"
 PIP_DEFAULT = Mirrors().python
 ASIDE = ".before-jupyterbox"
+SITE = {"apt": MIRROR, "pip": PIP_CONF, "aside": ASIDE}
 OURS = "# Written by Jupyterbox from the inventory."
 
 # An interrupted run may have left dpkg half way; on a box that has just booted, the daily update
@@ -36,20 +42,18 @@ READY = (
 @deploy("Packages")
 def install(box: Box) -> None:
     """The site's mirrors and authorities, and the packages that everything else needs."""
-    files.put(
+    files.content(
         name="Keep upgrades from restarting users' servers",
-        src=str(REPOSITORY / f"box{NEEDRESTART}"),
-        dest=NEEDRESTART,
-        mode="644",
+        path=NEEDRESTART,
+        text=(REPOSITORY / f"box{NEEDRESTART}").read_text(),
     )
     mirrored(name="Point apt and pip at the site's mirrors", box=box)
     installed(name="Install the base packages", packages=box.packages)
     for path in box.ca_certificates:
-        files.put(
+        files.content(
             name=f"Bring the authority {path.stem}",
-            src=str(path),
-            dest=f"{AUTHORITIES}/{path.stem}.crt",
-            mode="644",
+            path=authority(path),
+            text=certificate(path),
         )
     if box.ca_certificates:
         trusted(name="Trust the site's authorities", box=box)
@@ -61,7 +65,7 @@ def installed(packages: list[str]) -> Commands:
 
     + packages: names, or name=version
     """
-    names = host.get_fact(MissingPackages, packages=packages)
+    names = ask(MissingPackages, packages=packages)
     missing = [package for package in packages if package.partition("=")[0] in names]
     if not missing:
         host.noop("the base packages are installed")
@@ -83,7 +87,7 @@ def mirrored(box: Box) -> Commands:
 
     + box: its mirrors and authorities
     """
-    site = host.get_fact(Site, apt=MIRROR, pip=PIP_CONF, aside=ASIDE)
+    site = ask(Site, **SITE)
     commands = [*apt_commands(box.mirrors, site), *pip_commands(box, site)]
     yield from commands
     if not commands:
@@ -154,14 +158,29 @@ def trusted(box: Box) -> Commands:
 
     + box: its certificates
     """
-    certificates = {
-        f"{AUTHORITIES}/{path.stem}.crt": hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in box.ca_certificates
-    }
-    if not host.get_fact(StaleAuthorities, certificates=certificates, bundle=layout.CA_BUNDLE):
+    if not ask(StaleAuthorities, **authorities(box)):
         host.noop("the site's authorities are in the system's list")
         return
     yield "update-ca-certificates"
+
+
+def authority(path: Path) -> str:
+    """Where a certificate of the site's lies on the box."""
+    return f"{AUTHORITIES}/{path.stem}.crt"
+
+
+def certificate(path: Path) -> str:
+    """What lies there."""
+    return f"{read_certificates(path)}\n"
+
+
+def authorities(box: Box) -> dict[str, Any]:
+    """What the fact about the site's authorities is asked: their files' sha256, and the list."""
+    found = {
+        authority(path): hashlib.sha256(certificate(path).encode()).hexdigest()
+        for path in box.ca_certificates
+    }
+    return {"certificates": found, "bundle": layout.CA_BUNDLE}
 
 
 def pip_conf(box: Box) -> str:

@@ -24,6 +24,7 @@ from facts.preflight import (
     System,
     UrlProblems,
 )
+from facts.users import Accounts
 from jupyterbox import layout
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Environment, Mirrors
@@ -32,6 +33,7 @@ from operations.asking import ask
 from operations.conda import certificates, installer_for, stage
 from operations.environments import fits
 from operations.hub_wanted import upgrade_problems, wanted
+from operations.questions import ask_all
 from operations.refusing import refuse
 
 SUPPORTED = {"debian": ["12", "13"], "ubuntu": ["22.04", "24.04", "26.04"]}
@@ -113,11 +115,13 @@ def look(box: Box) -> Found:
         units=[layout.HUB_UNIT, layout.PROXY_UNIT],
         **turn.question(),
     )
+    # Not before the turn is ours: another run would still be changing what is asked for.
+    ask_all(box)
     conda = ask(CondaReleases, root=box.conda.root)
     return Found(
         system,
         conda,
-        ask(Hub),
+        ask(Hub, keep=box.keep),
         gpu_problems.look(box),
         by_hand.look(box, conda["environments"]),
     )
@@ -186,7 +190,9 @@ def system_problems(box: Box, found: Found) -> Iterator[str]:
     yield from gpu_problems.problems(box, found.gpu)
     yield from by_hand.problems(box.conda.root, found.by_hand)
     if box.users or box.groups:
-        yield from users.other_ids(box.users, box.groups, users.ask(box.users, box.groups))
+        yield from users.other_ids(
+            box.users, box.groups, ask(Accounts, **users.asked(box.users, box.groups))
+        )
 
 
 def conda_problems(box: Box, architecture: str) -> Iterator[str]:
@@ -278,7 +284,7 @@ def url_problems(box: Box, found: Found) -> list[str]:
 
 def apt_urls(box: Box, found: Found) -> dict[str, str]:
     """Where missing packages of the system come from, and what says so."""
-    if not host.get_fact(MissingPackages, packages=box.packages):
+    if not ask(MissingPackages, packages=box.packages):
         return {}
     if box.mirrors.apt:
         return {f"{box.mirrors.apt}/dists/{found.system['codename']}/Release": "Mirrors.apt"}

@@ -12,6 +12,7 @@ from pyinfra.api.exceptions import OperationError
 from facts.users import Account, Accounts, AccountState
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Group, User
+from operations.asking import ask
 from operations.journal import noting
 
 
@@ -29,7 +30,7 @@ def accounts(users: list[User], groups: list[Group]) -> Commands:
     + users: accounts, with the password that a new one starts with
     + groups: groups
     """
-    state = ask(users, groups)
+    state = ask(Accounts, **asked(users, groups))
     conflicts = other_ids(users, groups, state)
     if conflicts:
         raise OperationError(" ".join(conflicts))
@@ -46,10 +47,10 @@ def accounts(users: list[User], groups: list[Group]) -> Commands:
         host.noop("groups and accounts are there")
 
 
-def ask(users: list[User], groups: list[Group]) -> AccountState:
-    """The accounts and groups as they are, and the groups that have an account's name."""
+def asked(users: list[User], groups: list[Group]) -> dict[str, list[str]]:
+    """What the accounts' fact is asked: groups that have an account's name are told, too."""
     names = [user.name for user in users]
-    return host.get_fact(Accounts, users=names, groups=[*(g.name for g in groups), *names])
+    return {"users": names, "groups": [*(group.name for group in groups), *names]}
 
 
 def other_ids(users: list[User], groups: list[Group], state: AccountState) -> list[str]:

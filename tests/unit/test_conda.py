@@ -140,13 +140,13 @@ def test_every_channel_that_is_allowed_is_read_back_as_it_is(channel: str) -> No
 def test_conda_comes_with_its_channels_and_its_command() -> None:
     done = deployed(conda.install, DEPLOYED, says=says(there()))
     assert done["Conda | Install conda into /opt/conda"] == []
-    assert ("put", "/opt/conda/.condarc", conda.condarc(DEPLOYED)) in done[
-        "Conda | Write the system condarc"
+    _, put, move = done["Conda | Write the system condarc"]
+    assert put == ("put", "/opt/conda/.condarc.new", conda.condarc(DEPLOYED))
+    assert move.endswith("mv -T /opt/conda/.condarc.new /opt/conda/.condarc")
+    assert done["Conda | Give login shells the conda command"] == [
+        "ln -sfn /opt/conda/etc/profile.d/conda.sh /etc/profile.d/conda.sh.new",
+        "mv -T /etc/profile.d/conda.sh.new /etc/profile.d/conda.sh",
     ]
-    assert "chmod 644 /opt/conda/.condarc" in done["Conda | Write the system condarc"]
-    assert done["Conda | Give login shells the conda command"][-1] == (
-        "ln -s /opt/conda/etc/profile.d/conda.sh /etc/profile.d/conda.sh"
-    )
 
 
 FINGERPRINT = "34161F5BF5EB1D4BFBBB8F0A8AEB4F8B29D82806"

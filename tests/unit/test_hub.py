@@ -367,13 +367,13 @@ def test_a_box_that_says_nothing_is_not_healthy() -> None:
 )
 def test_missing_secrets_are_made_on_the_box(there: list[str], made: list[str]) -> None:
     state = {**hub_state(), "secrets": there}
-    assert run(hub.secrets, says=says(state)) == [
+    assert run(hub.secrets, box=DEPLOYED, says=says(state)) == [
         ("make_secrets", {"directory": "/var/lib/jupyterhub", "names": made})
     ]
 
 
 def test_secrets_that_are_there_stay() -> None:
-    assert run(hub.secrets, says=says(hub_state())) == []
+    assert run(hub.secrets, box=DEPLOYED, says=says(hub_state())) == []
 
 
 # --- the configuration ---
@@ -393,14 +393,14 @@ WRITE = [
 
 
 def configured(mode: str) -> dict[Any, Any]:
-    """The deployed box, with a configuration of this mode, as stat(1) says for pyinfra."""
-    stat = f"user=root group=root mode=-{mode} atime=1 mtime=1 ctime=1 size=9 '{layout.CONFIG}'"
-    return {**says(hub_state()), f"test -e {layout.CONFIG}": stat}
+    """The deployed box, with a configuration of this mode, as stat(1) says."""
+    stat = f"{layout.CONFIG}\n{mode} root:root regular file\n{'0' * 64}  -"
+    return {**says(hub_state()), f"in {layout.CONFIG};": stat}
 
 
 def test_a_configuration_that_the_hub_has_read_stays_for_root_alone() -> None:
-    assert run(hub.configured, box=DEPLOYED, says=configured("rw-------")) == []
-    assert run(hub.configured, box=DEPLOYED, says=configured("rw-r--r--")) == [
+    assert run(hub.configured, box=DEPLOYED, says=configured("600")) == []
+    assert run(hub.configured, box=DEPLOYED, says=configured("644")) == [
         f"chmod 600 {layout.CONFIG}"
     ]
 
@@ -686,9 +686,7 @@ def test_the_service_is_its_files_then_its_units() -> None:
     for path in (layout.STATE, layout.CONFIG_D):
         name = "Keep the hub's state to root" if path == layout.STATE else names[2]
         assert done[f"Hub service | {name}"] == [
-            f"mkdir -p {path}",
-            f"chmod 700 {path}",
-            f"chown root:root {path}",
+            f"mkdir -p -m 700 {path} && chown root:root {path} && chmod 700 {path}"
         ]
 
 

@@ -353,7 +353,7 @@ def test_the_articles_box_takes_its_packages_from_where_it_is_set_to() -> None:
     [(path, content)] = [
         command[1:] for command in done.pop(next(iter(done))) if command[0] == "put"
     ]
-    assert path == packages.NEEDRESTART
+    assert path == f"{packages.NEEDRESTART}.new"
     assert "jupyter" in content
     assert not any(done.values())
 
@@ -366,5 +366,5 @@ def test_a_sites_box_has_its_mirrors_first_and_its_authorities_after(certificate
         "Bring the authority site",
         "Trust the site's authorities",
     ]
-    path = "/usr/local/share/ca-certificates/site.crt"
+    path = "/usr/local/share/ca-certificates/site.crt.new"
     assert ("put", path, certificate.read_text()) in done["Bring the authority site"]
