@@ -48,12 +48,18 @@ def ask_at_once(questions: Iterable[Question]) -> None:
     """
     asked = this_host()
 
-    def put(question: Question) -> None:
+    def put(question: Question) -> Exception | None:
         fact, arguments = question
-        with ctx_host.use(asked):
-            ask(fact, **arguments)
+        try:
+            with ctx_host.use(asked):
+                ask(fact, **arguments)
+        except Exception as error:
+            # gevent would print where it comes from, and go on.
+            return error
+        return None
 
-    list(Pool(SESSIONS).imap_unordered(put, questions))
+    for error in filter(None, Pool(SESSIONS).imap_unordered(put, questions)):
+        raise error
 
 
 def know(fact: type[FactBase[T]], answer: T, **arguments: Any) -> None:
