@@ -23,12 +23,14 @@ class BelongingsState(TypedDict):
     """What is there of ours, and the processes that live on it.
 
     `directories` go with all that is in them; `by_hand` are environments that somebody has made in
-    a conda of ours; `journal` is what operations/journal.py has noted, by kind.
+    a conda of ours, or in the place of one of ours; `mounts` are where something is mounted in the
+    directories; `journal` is what operations/journal.py has noted, by kind.
     """
 
     files: list[str]
     directories: list[str]
     by_hand: list[str]
+    mounts: list[str]
     journal: dict[str, list[str]]
     users: list[Inhabitant]
 
@@ -38,7 +40,8 @@ class Belongings(FactBase[BelongingsState]):
 
     ```
     {"files": ["/etc/pam.d/jupyterhub", …], "directories": ["/opt/conda", "/opt/jupyterhub", …],
-     "by_hand": [], "journal": {"conda": ["/opt/conda"], "package": ["curl", "git"]},
+     "by_hand": [], "mounts": [],
+     "journal": {"conda": ["/opt/conda"], "package": ["curl", "git"]},
      "users": [{"pid": 4711, "name": "python3", "user": "ada",
                 "server": "jupyter-ada-singleuser.service"}]}
     ```
@@ -66,7 +69,14 @@ class Belongings(FactBase[BelongingsState]):
 
     @staticmethod
     def default() -> BelongingsState:
-        return {"files": [], "directories": [], "by_hand": [], "journal": {}, "users": []}
+        return {
+            "files": [],
+            "directories": [],
+            "by_hand": [],
+            "mounts": [],
+            "journal": {},
+            "users": [],
+        }
 
     def process(self, output: list[str]) -> BelongingsState:
         return answer(output, BelongingsState)

@@ -17,7 +17,7 @@ def noting(kind: str, *names: str, unless: str = "") -> StringCommand:
     It stands before the act: a run may die between the two, and one that is noted and was never
     made is in nobody's way.
 
-    + kind: `package`, `conda`, `file`, `account`, `group`, `hold` or `component`
+    + kind: `package`, `conda`, `file`, `account`, `group`, `hold`, `component` or `due`
     + names: of that kind
     + unless: a test of the shell's; where it succeeds, it is not ours to make
     """

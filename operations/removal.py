@@ -19,6 +19,7 @@ from jupyterbox.program import Commands, program, showing_progress
 from jupyterbox.settings import Box, Mirrors
 from operations import packages
 from operations.gpu_apt import MAKE_LOG
+from operations.journal import noting
 from operations.refusing import refuse
 
 ALLOWED = "say what is to be removed: `--data env=NAME`, or `--data everything=yes`."
@@ -32,6 +33,14 @@ STAYS = {
 }
 SHOWN = 5
 """Of a kind, in one sentence."""
+UNITS = " ".join(layout.READS)
+AFTER = {
+    # A proxy that was told to end has failed, to systemd.
+    "daemon-reload": f"systemctl daemon-reload && systemctl reset-failed {UNITS} 2>/dev/null; :",
+    "update-ca-certificates": "update-ca-certificates",
+    "update-initramfs": "update-initramfs -u -k all",
+}
+"""What is made anew once files are gone, by the name that the journal has of it meanwhile."""
 
 
 @deploy("Removal")
@@ -78,7 +87,8 @@ def environment(env: str, box: Box, force: bool = False) -> Commands:
     problems = list(not_to_remove(env, box, {name: e["plain"] for name, e in there.items()}))
     if not problems:
         found = host.get_fact(Belongings, root=root, env=env)
-        problems = [] if force else list(lived_on(found["users"]))
+        problems = list(not_ours(root, env, found))
+        problems += [] if force else lived_on(found["users"])
     if problems:
         yield from refuse(problems)
         return
@@ -105,6 +115,26 @@ def not_to_remove(env: str, box: Box, there: dict[str, bool]) -> Iterator[str]:
         yield f"the box has no environment {env!r}: it has {known}."
     elif there[env]:
         yield f"{path} was made by hand: it is not this project's to remove."
+
+
+def not_ours(root: str, env: str, found: BelongingsState) -> Iterator[str]:
+    """Why what lies in an environment's place cannot be removed, whoever uses it."""
+    if found["by_hand"]:
+        yield (
+            f"{root}/envs/{env} is a link that leads elsewhere: it is not this project's to "
+            "remove. Remove it yourself; what is left of the environment goes then."
+        )
+    yield from mounted(found["mounts"])
+
+
+def mounted(mounts: list[str]) -> Iterator[str]:
+    """What is mounted in what is to be removed, and what to do about it."""
+    if mounts:
+        more = f", and {len(mounts) - SHOWN} more" if mounts[SHOWN:] else ""
+        yield (
+            f"something is mounted on {', '.join(mounts[:SHOWN])}{more}, in what is to be removed, "
+            "and what lies there would go with it: unmount it first."
+        )
 
 
 def is_of(env: str, spec: dict[str, Any] | None) -> bool:
@@ -158,7 +188,8 @@ def stopped(box: Box, force: bool = False) -> Commands:
     + force: even then; users' servers are stopped, too
     """
     found = belongings(box)
-    problems = [] if force else [*lived_on(found["users"]), *by_hand(found)]
+    problems = list(mounted(found["mounts"]))
+    problems += [] if force else [*lived_on(found["users"]), *by_hand(found)]
     if problems:
         yield from refuse(problems)
         return
@@ -174,8 +205,9 @@ def stopped(box: Box, force: bool = False) -> Commands:
 def by_hand(found: BelongingsState) -> Iterator[str]:
     """What somebody else has put into a conda of ours."""
     if found["by_hand"]:
-        shown = ", ".join(found["by_hand"][:SHOWN])
-        yield f"it was made by hand, and would go with conda: {shown}. Move it away. {FORCE}"
+        shown, rest = ", ".join(found["by_hand"][:SHOWN]), len(found["by_hand"]) - SHOWN
+        more = f", and {rest} more" if rest > 0 else ""
+        yield f"it was made by hand, and would go with conda: {shown}{more}. Move it away. {FORCE}"
 
 
 @operation()
@@ -185,27 +217,34 @@ def removed(box: Box) -> Commands:
     + box: where its conda lives, and its certificates
     """
     found = belongings(box)
+    journal = found["journal"]
     if not found["files"] and not found["directories"]:
         host.noop("nothing of Jupyterbox is on the box")
         return
-    if found["journal"].get("hold"):
+    if journal.get("hold"):
         # One that is not installed any more, nobody holds.
-        yield f"apt-mark unhold {' '.join(found['journal']['hold'])} >/dev/null 2>&1; :"
-    yield showing_progress("printf '%s\\n'", *map(QuoteString, staying(found["journal"])))
-    folders = {posixpath.dirname(path) for path in [*files_of(box), *found["files"]]}
-    yield program(
-        "remove",
-        files=found["files"],
-        directories=found["directories"],
-        folders=sorted(folders),
-    )
-    # A proxy that was told to end has failed, to systemd.
-    units = " ".join(layout.READS)
-    yield f"systemctl daemon-reload && systemctl reset-failed {units} 2>/dev/null; :"
-    if set(authorities(box)) & set(found["files"]):
+        yield f"apt-mark unhold {' '.join(journal['hold'])} >/dev/null 2>&1; :"
+    yield showing_progress("printf '%s\\n'", *map(QuoteString, staying(journal)))
+    # Files that are gone tell the next run nothing any more.
+    noted = journal.get("due", [])
+    if fresh := [what for what in caused(found["files"], box) if what not in noted]:
+        yield noting("due", *fresh)
+    folders = map(posixpath.dirname, [*files_of(box), *found["files"], *journal.get("file", [])])
+    yield program("remove", files=found["files"], directories=[], folders=sorted({*folders}))
+    yield from (command for what, command in AFTER.items() if what in [*noted, *fresh])
+    # The journal may be there only since it was noted what is due.
+    directories = dict.fromkeys([*found["directories"], layout.STATE])
+    yield program("remove", files=[], directories=[*directories])
+
+
+def caused(files: list[str], box: Box) -> Iterator[str]:
+    """What is to be made anew once some files are gone, in the words of the journal."""
+    if files:
+        yield "daemon-reload"
+    if set(authorities(box)) & set(files):
         yield "update-ca-certificates"
-    if BLACKLIST in found["files"]:
-        yield "update-initramfs -u -k all"
+    if BLACKLIST in files:
+        yield "update-initramfs"
 
 
 def staying(journal: dict[str, list[str]]) -> Iterator[str]:

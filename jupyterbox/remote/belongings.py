@@ -10,18 +10,21 @@ import sys
 
 from answering import answer, need_root
 from gpu_use import holder
+from mountinfo import mounted_below
 from reading import Unreadable, entries, read_text
 
 MARK = "# Written by Jupyterbox"
 
 
 def noted(path):
-    """What the journal says, by kind; a last line may be torn."""
+    """What the journal says, by kind."""
     try:
-        lines = read_text(path).splitlines()
+        text = read_text(path)
     except Unreadable:
         return {}
     found = {}
+    # A last line without an end is torn: what it was about to name has not been made.
+    lines = text[: text.rfind("\n") + 1].splitlines()
     for kind, space, name in (line.partition(" ") for line in lines):
         if space and name not in found.setdefault(kind, []):
             found[kind].append(name)
@@ -43,10 +46,14 @@ def environments(root, name=None):
 
 
 def by_hand(root):
-    """Environments in a root of conda that are no links of ours."""
+    """What people have in a root of conda: their environments, and those that were set aside."""
     links, _ = environments(root)
+    # Not by what is in it: one of venv's or uv's has no conda-meta.
     paths = [f"{root}/envs/{name}" for name in listed(f"{root}/envs")]
-    return [path for path in paths if path not in links and os.path.isdir(f"{path}/conda-meta")]
+    found = [path for path in paths if path not in links and os.path.isdir(path)]
+    kept = [f"{root}/by-hand/{name}" for name in listed(f"{root}/by-hand")]
+    # A link there is what a run that died at setting aside has left.
+    return found + [path for path in kept if not os.path.islink(path)]
 
 
 def listed(directory):
@@ -114,13 +121,19 @@ def content(path, limit=1 << 20):
 def belongings(files, directories, conda, profile, journal, units):
     """Everything that a removal of everything decides on."""
     journal = noted(journal)
-    ours = conda in journal.get("conda", [])
-    of_files, of_directories = of_conda(conda, profile, ours)
-    directories = there([*of_directories, *directories])
+    ours = journal.get("conda", [])
+    files, of_condas = [*files, *journal.get("file", [])], []
+    # Those that were made before conda.root was changed, too: the journal goes with the rest.
+    for root in dict.fromkeys([*ours, conda]):
+        of_files, of_directories = of_conda(root, profile, root in ours)
+        files += of_files
+        of_condas += of_directories
+    directories = there([*of_condas, *directories])
     return {
-        "files": there([*files, *journal.get("file", []), *of_files]),
+        "files": there(files),
         "directories": directories,
-        "by_hand": by_hand(conda) if ours else [],
+        "by_hand": [path for root in ours for path in by_hand(root)],
+        "mounts": mounted_below(directories),
         "journal": journal,
         "users": lives_on(directories, units),
     }
@@ -132,7 +145,8 @@ def of_environment(conda, name):
     return {
         "files": files,
         "directories": directories,
-        "by_hand": [],
+        "by_hand": [path for path in there([f"{conda}/envs/{name}"]) if path not in files],
+        "mounts": mounted_below(directories),
         "journal": {},
         "users": lives_on(directories),
     }

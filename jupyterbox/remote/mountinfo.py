@@ -1,5 +1,6 @@
 """What is mounted on the box, told from the kernel's table: asking a mount itself might hang."""
 
+import os
 import re
 
 MOUNTINFO = "/proc/self/mountinfo"
@@ -25,6 +26,12 @@ def mounts(path=MOUNTINFO):
                 }
             )
     return found
+
+
+def mounted_below(directories, path=MOUNTINFO):
+    """Where something is mounted in some directories, which may be mounted themselves."""
+    tops = tuple(f"{os.path.realpath(directory).rstrip('/')}/" for directory in directories)
+    return sorted({mount["mount"] for mount in mounts(path) if mount["mount"].startswith(tops)})
 
 
 def unescaped(text):

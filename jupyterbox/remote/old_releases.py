@@ -4,6 +4,8 @@ import os
 import re
 from contextlib import suppress
 
+from mountinfo import mounted_below
+
 HISTORY = ".history"  # in the directory of releases, what its link has named: the last one is below
 TELLS = ("cmdline", "environ", "maps")  # of a process, what names the files that it lives on
 RELEASE = re.compile(r"[0-9a-f]{12}(-\d+)?")
@@ -16,14 +18,24 @@ def surplus(directory, current, keep, proc="/proc"):
     Args:
         directory: where they lie.
         current: the one that the link names, or is about to.
-        keep: how many stay, with the current one; more do that a process still runs from.
+        keep: how many stay, with the current one; more do that a process still runs from, or that
+            something is mounted in.
         proc: where the kernel tells of processes.
     """
-    old = by_use(directory, current)[keep:]
-    paths = [os.path.join(directory, name) for name in old]
-    used = in_use(paths, proc) if paths else set()
-    idle = [name for name, path in zip(old, paths, strict=True) if path not in used]
-    return [*idle, *debris(directory, current)]
+    names = [*by_use(directory, current)[keep:], *debris(directory, current)]
+    paths = {name: spellings(directory, name) for name in names}
+    used = in_use([path for found in paths.values() for path in found], proc) if names else set()
+    return [
+        name
+        for name, found in paths.items()
+        if not used.intersection(found) and not mounted_below(found)
+    ]
+
+
+def spellings(directory, name):
+    """The paths by which processes may know a release: one that was set aside had another."""
+    names = [name, name[1:].removesuffix(".removed")] if ASIDE.fullmatch(name) else [name]
+    return [os.path.join(directory, each) for each in names]
 
 
 def by_use(directory, current):
@@ -51,8 +63,15 @@ def history(directory):
 
 
 def previous(directory, current):
-    """The release that was current before; None where there is none to go back to."""
-    return next((name for name in by_use(directory, current) if name != current), None)
+    """The release that was current before; None where there is none to go back to.
+
+    Where nothing tells that, it is the one that was built last before the current one: one that was
+    built later may never have been current, as after a run that died before its switch.
+    """
+    there = [name for name in by_use(directory, current) if name != current]
+    left, limit = history(directory), built_at(directory, current or "")
+    earlier = (name for name in there if name in left or built_at(directory, name) < limit)
+    return next(earlier, None)
 
 
 def listed(directory):

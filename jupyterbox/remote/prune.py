@@ -10,23 +10,34 @@ import shutil
 import sys
 from contextlib import suppress
 
-from old_releases import ASIDE, being_built, in_use
+from mountinfo import mounted_below
+from old_releases import ASIDE, being_built, in_use, spellings
 
 
 def prune(directory, link, names, beside=()):
     """Remove releases, each at once for everybody who looks for complete ones."""
     current = os.path.basename(os.path.realpath(link)) if os.path.islink(link) else None
-    for name in names:
+    # What is still set aside is in the way of the next one of that name.
+    for name in sorted(names, key=lambda name: not ASIDE.fullmatch(name)):
         if ASIDE.fullmatch(name):
-            shutil.rmtree(os.path.join(directory, name))
+            finish(directory, name)
         elif name != current and not being_built(directory, name):
             remove(directory, name, beside)
+
+
+def finish(directory, name):
+    """Remove what a run that died had set aside, unless somebody lives on, under either name."""
+    path = os.path.join(directory, name)
+    if not in_use(spellings(directory, name)) and not mounted_below([path]):
+        shutil.rmtree(path)
 
 
 def remove(directory, name, beside):
     """Set a release aside, and remove it unless somebody has come to use it."""
     path, aside = os.path.join(directory, name), os.path.join(directory, f".{name}.removed")
-    if not os.path.isdir(path) or in_use([path]):
+    if not os.path.isdir(path) or os.path.lexists(aside):
+        return
+    if in_use([path]) or mounted_below([path]):
         return
     os.rename(path, aside)
     if in_use([path, aside]):

@@ -51,7 +51,52 @@ def test_a_conda_of_ours_goes_with_the_link_to_it(conda: Path) -> None:
     assert told["files"] == [str(profile)]
     # The journal goes last.
     assert told["directories"] == [str(conda), str(conda.parent / "state")]
-    assert told["by_hand"] == [f"{conda}/envs/plain"]
+    assert told["by_hand"] == [f"{conda}/envs/elsewhere", f"{conda}/envs/plain"]
+
+
+def test_what_people_keep_in_a_conda_of_ours_is_told_whatever_made_it(conda: Path) -> None:
+    (conda / "envs/uv/bin").mkdir(parents=True)
+    (conda / "by-hand/anaconda3/conda-meta").mkdir(parents=True)
+    # What a run that died while it set an environment aside has left.
+    (conda / "by-hand/r").symlink_to("../releases/r/77aa")
+    assert found(conda, journal=f"conda {conda}\n")["by_hand"] == [
+        f"{conda}/{path}"
+        for path in ("envs/elsewhere", "envs/plain", "envs/uv", "by-hand/anaconda3")
+    ]
+
+
+def test_a_conda_that_was_made_at_another_root_goes_too(conda: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root-of-today"
+    (root / "releases").mkdir(parents=True)
+    profile = tmp_path / "conda.sh"
+    profile.symlink_to(f"{conda}/etc/profile.d/conda.sh")
+    told = found(root, journal=f"conda {conda}\nconda {tmp_path}/gone\n")
+    assert told["files"] == [str(profile)]
+    assert told["directories"] == [str(conda), f"{root}/releases", str(tmp_path / "state")]
+    assert f"{conda}/envs/plain" in told["by_hand"]
+
+
+def test_a_line_of_the_journal_without_an_end_names_nothing(conda: Path) -> None:
+    # `conda /opt/conda-old`, cut off.
+    told = found(conda.parent / "none", journal=f"package curl\nconda {conda}")
+    assert str(conda) not in told["directories"]
+    assert told["journal"] == {"package": ["curl"]}
+
+
+def test_what_is_mounted_in_a_directory_that_goes_is_told(
+    conda: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def below(directories: list[str]) -> list[str]:
+        asked.append(directories)
+        return ["/there"]
+
+    monkeypatch.setattr(belongings, "mounted_below", below)
+    everything = found(conda, journal=f"conda {conda}\n")
+    one = belongings.of_environment(str(conda), "python3")
+    assert everything["mounts"] == one["mounts"] == ["/there"]
+    assert asked == [everything["directories"], one["directories"]]
 
 
 def test_of_anothers_conda_what_was_added_goes(conda: Path) -> None:
@@ -92,6 +137,13 @@ def test_of_one_environment_its_link_and_its_releases(conda: Path) -> None:
     # A run that died may have left them without a link.
     (conda / "envs/python3").unlink()
     assert belongings.of_environment(str(conda), "python3")["files"] == []
+
+
+def test_a_link_of_somebodys_is_no_environment_of_ours(conda: Path) -> None:
+    told = belongings.of_environment(str(conda), "elsewhere")
+    assert (told["files"], told["directories"]) == ([], [])
+    assert told["by_hand"] == [f"{conda}/envs/elsewhere"]
+    assert belongings.of_environment(str(conda), "r")["by_hand"] == []
 
 
 @pytest.mark.parametrize("lives", ["exe", "cwd", "argument"])

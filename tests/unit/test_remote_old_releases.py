@@ -76,6 +76,17 @@ def test_the_current_one_comes_first_then_what_was_left_last_then_what_was_built
     assert old.by_use(str(releases), "new")[:2] == ["new", "b"]
 
 
+def test_one_that_was_built_and_never_current_is_none_to_go_back_to(releases: Path) -> None:
+    # A run that solved anew died before its switch: `d`.
+    assert old.previous(str(releases), "c") == "b"
+    assert old.previous(str(releases), "a") is None
+    # Whoever has gone back may go forth again.
+    (releases / ".history").write_text("d\n")
+    assert old.previous(str(releases), "c") == "d"
+    # No link: whatever there is.
+    assert old.previous(str(releases), None) == "d"
+
+
 def test_a_box_without_releases_has_nothing_to_remove(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
     assert old.surplus(nowhere, None, 1) == []
@@ -146,6 +157,43 @@ def test_what_was_not_finished_goes(releases: Path) -> None:
     for name in (HALF, ".e.removed", f"{HALF}-2", ".cache", "somebody's"):
         (releases / name).mkdir()
     assert old.surplus(str(releases), f"{HALF}-2", 9) == [".e.removed", HALF]
+
+
+@pytest.mark.parametrize("name", ["e", ".e.removed"])
+def test_what_was_set_aside_under_somebody_stays(releases: Path, tmp_path: Path, name: str) -> None:
+    (releases / ".e.removed").mkdir()
+    # It was started before a run that died set the release aside; /proc gives its new name, or
+    # the one that it was told.
+    process(tmp_path / "proc", 7, cmdline=f"{releases}/{name}/bin/python\0")
+    assert old.surplus(str(releases), "c", 9, str(tmp_path / "proc")) == []
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "read _; :", f"{releases}/{name}/x"], stdin=-1
+    ) as shell:
+        try:
+            assert prune(releases, ".e.removed") == ""
+        finally:
+            shell.kill()
+    assert ".e.removed" in there(releases)
+    prune(releases, ".e.removed")
+    assert ".e.removed" not in there(releases)
+
+
+def test_a_release_whose_namesake_is_still_set_aside_goes_after_it(releases: Path) -> None:
+    (releases / ".a.removed/lib").mkdir(parents=True)
+    assert prune(releases, "a", ".a.removed") == f"removed release a of {releases}\n"
+    assert there(releases) == ["b", "c", "d"]
+
+
+def test_one_that_something_is_mounted_in_stays(
+    releases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruning = module("prune")
+    monkeypatch.setattr(pruning, "mounted_below", lambda paths: paths)
+    (releases / ".e.removed").mkdir()
+    pruning.prune(str(releases), str(releases.parent / "current"), ["a", ".e.removed"])
+    assert there(releases) == [".e.removed", "a", "b", "c", "d"]
+    monkeypatch.setattr(old, "mounted_below", lambda paths: paths)
+    assert old.surplus(str(releases), "c", 1) == []
 
 
 HOLDER = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1); \

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jupyterbox.program import program
 from tests.unit.remote import call, module
 
 remove = module("remove")
+mountinfo = module("mountinfo")
 
 
 @pytest.fixture
@@ -80,17 +83,86 @@ def test_a_directory_on_another_disk_is_emptied(root: Path) -> None:
     assert [*(root / "disk/conda").iterdir()] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        ("conda", {"release.json", "history"}),
+        ("conda/releases", {"release.json"}),
+        ("conda/releases/python3", {"release.json"}),
+        ("hub", {"release.json"}),
+        ("hub/releases", {"release.json"}),
+    ],
+)
 def test_what_is_half_gone_passes_for_nothing_whole(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str, marks: set[str]
 ) -> None:
     def cut(path: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shutil, "rmtree", cut)
-    for name in ("conda", "hub", "conda/releases/python3", "hub/releases"):
-        with pytest.raises(KeyboardInterrupt):
-            remove.remove([], [str(root / name)])
-    assert [path.name for path in root.rglob("*") if path.is_file()] == ["jupyterbox.conf"]
+    assert left(root / name) == marks
+    with pytest.raises(KeyboardInterrupt):
+        remove.remove([], [str(root / name)])
+    assert left(root / name) == set()
+
+
+def left(directory: Path) -> set[str]:
+    """The names of the files in a directory."""
+    return {path.name for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_release_that_a_link_leads_to_elsewhere_stays_whole(root: Path) -> None:
+    theirs = root / "theirs/release.json"
+    theirs.parent.mkdir()
+    theirs.touch()
+    (root / "conda/envs").mkdir()
+    (root / "conda/envs/theirs").symlink_to(theirs.parent)
+    remove.remove([], [str(root / "conda")])
+    assert theirs.exists()
+
+
+# --- what is mounted ---
+
+MOUNT = "20 1 0:5 / {} rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+
+
+def test_what_is_mounted_below_is_found_by_either_path(root: Path, tmp_path: Path) -> None:
+    (root / "link").symlink_to(root / "hub")
+    table = tmp_path / "mountinfo"
+    places = ["/", root / "hub", root / "hub/data\\040sets", root / "hub-2/data"]
+    table.write_text("".join(MOUNT.format(place) for place in places))
+    assert mountinfo.mounted_below([str(root / "link")], table) == [f"{root}/hub/data sets"]
+    assert mountinfo.mounted_below([str(root / "conda")], table) == []
+    assert mountinfo.mounted_below([], table) == []
+
+
+BOUND = "mount --bind {source} {place} && exec {command}"
+
+
+def test_nothing_goes_while_something_is_mounted_in_it(root: Path) -> None:
+    source, place = root / "source", root / "hub/share/datasets"
+    (source / "kept").mkdir(parents=True)
+    place.mkdir(parents=True)
+    command = program("remove", files=[str(root / "hub/current")], directories=[str(root / "hub")])
+    script = BOUND.format(source=source, place=place, command=command.get_raw_value())
+    if os.geteuid() or subprocess.run(["unshare", "--mount", "true"]).returncode:
+        pytest.skip("nothing can be mounted here")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == f"{place} cannot be removed: something is mounted there.\n"
+    assert (source / "kept").exists()
+    assert (root / "hub/releases/77aa/release.json").exists()
+    assert (root / "hub/current").is_symlink()
+
+
+def test_what_is_mounted_meanwhile_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([[], [], [f"{root}/hub/releases"]])
+    monkeypatch.setattr(remove, "mounted_below", lambda directories: next(answers))
+    (root / "hub/another").mkdir()
+    with pytest.raises(OSError, match="something is mounted there"):
+        remove.remove([], [str(root / "hub")])
+    assert (root / "hub/another").exists() or (root / "hub/releases/77aa").exists()
 
 
 def test_what_cannot_be_removed_is_one_sentence() -> None:

@@ -36,6 +36,10 @@ FOLDERS = [
     "/var/log",
 ]
 DIRECTORIES = ["/opt/conda", "/opt/jupyterhub", "/var/lib/jupyterhub"]
+RELOAD = (
+    "systemctl daemon-reload && systemctl reset-failed "
+    "jupyterhub.service jupyterhub-proxy.service 2>/dev/null; :"
+)
 FORCED = "`--data force=yes` removes it all the same."
 IN_USE = (
     "it is in use by process 4711 (python3) of ada in jupyter-ada-singleuser.service, "
@@ -126,6 +130,22 @@ def test_an_environment_that_was_made_by_hand_stays() -> None:
     ]
 
 
+def test_a_link_that_leads_elsewhere_is_not_removed_and_not_said_to_be() -> None:
+    said = says(by_hand=["/opt/conda/envs/anaconda3"])
+    assert problems(said, env="anaconda3", force=True) == [
+        "/opt/conda/envs/anaconda3 is a link that leads elsewhere: it is not this project's to "
+        "remove. Remove it yourself; what is left of the environment goes then."
+    ]
+
+
+def test_an_environment_stays_while_something_is_mounted_in_it() -> None:
+    said = says(**ENVIRONMENT, mounts=[f"/mnt/{number}" for number in range(7)])
+    assert problems(said, env="anaconda3", force=True) == [
+        "something is mounted on /mnt/0, /mnt/1, /mnt/2, /mnt/3, /mnt/4, and 2 more, in what is to "
+        "be removed, and what lies there would go with it: unmount it first."
+    ]
+
+
 def test_an_environment_that_is_in_use_goes_by_force_alone() -> None:
     said = says(**ENVIRONMENT, users=[ADA, SOMEBODY])
     assert problems(said, env="anaconda3") == [IN_USE]
@@ -165,12 +185,45 @@ def test_everything_goes_and_the_journal_last() -> None:
             "apt-mark unhold nvidia-driver >/dev/null 2>&1; :",
             "printf '%s\\n' 'Packages that were installed stay: curl, git.' "
             "'Accounts that were made stay: ada.' 'Homes stay, with all that is in them.'",
-            ("remove", {"files": files, "directories": DIRECTORIES, "folders": FOLDERS}),
-            "systemctl daemon-reload && systemctl reset-failed "
-            "jupyterhub.service jupyterhub-proxy.service 2>/dev/null; :",
+            noted("daemon-reload", "update-initramfs"),
+            ("remove", {"files": files, "directories": [], "folders": FOLDERS}),
+            RELOAD,
             "update-initramfs -u -k all",
+            ("remove", {"files": [], "directories": DIRECTORIES}),
         ],
     ]
+
+
+def noted(*due: str) -> str:
+    """The command that notes what is due once files are gone."""
+    return (
+        "mkdir -p -m 700 /var/lib/jupyterhub && printf '%s\\n' "
+        + " ".join(f"'due {what}'" for what in due)
+        + " >>/var/lib/jupyterhub/journal && sync /var/lib/jupyterhub/journal /var/lib/jupyterhub"
+    )
+
+
+def test_what_a_removal_that_was_cut_off_left_undone_is_done_by_the_next() -> None:
+    due = ["daemon-reload", "update-ca-certificates", "update-initramfs", "of a later version"]
+    said = says(directories=DIRECTORIES[1:], journal={"due": due})
+    *_, commands = everything(said)
+    assert commands[1:] == [
+        ("remove", {"files": [], "directories": [], "folders": FOLDERS}),
+        RELOAD,
+        "update-ca-certificates",
+        "update-initramfs -u -k all",
+        ("remove", {"files": [], "directories": DIRECTORIES[1:]}),
+    ]
+    # One that came no further than some of the files notes the rest.
+    *_, commands = everything(says(files=[BLACKLIST], journal={"due": ["daemon-reload"]}))
+    assert commands[1] == noted("update-initramfs")
+    assert RELOAD in commands and commands[-1][1]["directories"] == [layout.STATE]
+
+
+def test_the_folder_of_a_file_that_is_gone_goes_too() -> None:
+    said = says(directories=DIRECTORIES, journal={"file": ["/etc/made/for/it"]})
+    *_, commands = everything(said)
+    assert "/etc/made/for" in commands[1][1]["folders"]
 
 
 def test_the_sites_own_authorities_and_mirrors_go() -> None:
@@ -179,12 +232,26 @@ def test_the_sites_own_authorities_and_mirrors_go() -> None:
     box = DEPLOYED.model_copy(update={"ca_certificates": [Path("/here/site.pem")]})
     _, mirrors, commands = deployed(removal.remove, box=box, everything=True, says=said).values()
     assert mirrors[-1] == f"rm {packages.MIRROR}"
-    assert commands[-1] == "update-ca-certificates"
+    assert commands[-2] == "update-ca-certificates"
 
 
 def test_a_box_that_has_nothing_of_ours_stays_as_it_is() -> None:
     assert everything(says()) == [[], [], []]
     assert everything({"@@apt": recorded("packages/site-trixie")}) == [[], [], []]
+
+
+def test_everything_stays_while_something_is_mounted_in_it() -> None:
+    said = says(files=UNITS, directories=DIRECTORIES, mounts=["/opt/jupyterhub/data"])
+    for force in (False, True):
+        assert problems(said, everything="yes", force=force) == [
+            "something is mounted on /opt/jupyterhub/data, in what is to be removed, and what lies "
+            "there would go with it: unmount it first."
+        ]
+
+
+def test_what_many_have_made_by_hand_is_counted() -> None:
+    [said] = removal.by_hand({**NOTHING, "by_hand": [f"/envs/{n}" for n in range(7)]})  # type: ignore[typeddict-item]
+    assert "/envs/4, and 2 more. Move it away." in said
 
 
 def test_everything_stays_while_somebody_uses_it() -> None:
