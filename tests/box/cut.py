@@ -2,7 +2,7 @@
 
     python -m tests.box.cut '{"at": 17, "how": "killed", "after": 0.5}' inventory.py -y deploy.py
 
-Nothing in the project knows of it: the connector's two methods are wrapped in this process alone.
+Nothing in the project knows of it (tests/box/watched.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pyinfra.connectors.ssh import SSHConnector
 
 from jupyterbox.demo.machine import Machine
 from tests.box.accidents import Cut, fill
+from tests.box.watched import watch
 
 
 def accident(cut: Cut, connector: SSHConnector) -> None:
@@ -48,26 +50,22 @@ def note(cut: Cut, what: float | str) -> None:
 
 
 def cut_off(cut: Cut) -> None:
-    """Wrap the connector's methods: every remote command is counted, and one has the accident."""
+    """Have every remote command counted, and one of them the accident."""
     count = 0
 
-    def counted(method: Any) -> Any:
-        def run(self: SSHConnector, *args: Any, **kwargs: Any) -> Any:
-            nonlocal count
-            if self.state.is_executing or not cut.moving:
-                if count == cut.at:
-                    gevent.spawn_later(cut.after, accident, cut, self)
-                count += 1
-            started = time.monotonic()
-            try:
-                return method(self, *args, **kwargs)
-            finally:
-                note(cut, round(time.monotonic() - started, 3))
+    def counted(connector: SSHConnector, send: Callable[[], Any]) -> Any:
+        nonlocal count
+        if connector.state.is_executing or not cut.moving:
+            if count == cut.at:
+                gevent.spawn_later(cut.after, accident, cut, connector)
+            count += 1
+        started = time.monotonic()
+        try:
+            return send()
+        finally:
+            note(cut, round(time.monotonic() - started, 3))
 
-        return run
-
-    for name in ("run_shell_command", "put_file"):
-        setattr(SSHConnector, name, counted(getattr(SSHConnector, name)))
+    watch(counted)
 
 
 if __name__ == "__main__":
