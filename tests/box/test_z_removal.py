@@ -65,7 +65,8 @@ def test_an_environment_goes_when_nobody_declares_or_uses_it(
     assert left.count("No such file") == 2, left
     assert "anaconda3" not in ada.kernelspecs()
     said = refused(box, "env=anaconda3", settings=without)
-    assert said == "the box has no environment 'anaconda3': it has python3."
+    # Others are there where other tests have left them.
+    assert re.match(r"the box has no environment 'anaconda3': it has .*\bpython3\b", said)
 
 
 def test_who_says_nothing_is_told_what_to_say(box: Operator) -> None:
