@@ -98,13 +98,14 @@ class _HubState(_Told):
 class HubState(_Told):
     """The hub, in one answer: what the deploy decides on, and what people ask.
 
-    `python` is the system's, which a release is built on; `previous` was current before `current`,
-    and `switching` is where a switch has started from that was not seen to its end. The releases
-    are in the order of their last use; `surplus` names what a deploy removes of them, where that is
-    asked for; `broken` says of directories of releases why they are of no use. `secrets` are the
-    files that are there and closed to everybody but root, `open` the modes of those that are not;
-    `files` has the sha256 of what the units read. `by_hand` is a hub that was made by hand, which a
-    deploy takes over; most boxes have none.
+    `python` is the system's, which a release is built on; `previous` was current before `current`
+    (where a rollback was interrupted, it is where that was going), and `switching` is where a
+    switch has started from that was not seen to its end. The releases are in the order of their
+    last use; `surplus` names what a deploy removes of them, where that is asked for; `broken` says
+    of directories of releases why they are of no use. `secrets` are the files that are there and
+    closed to everybody but root, `open` the modes of those that are not; `files` has the sha256 of
+    what the units read. `by_hand` is a hub that was made by hand, which a deploy takes over; most
+    boxes have none.
     """
 
     units: dict[str, Unit]

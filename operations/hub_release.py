@@ -51,7 +51,8 @@ def release(box: Box) -> Commands:
     if identity in hub["releases"] and not first and not hub["switching"]:
         host.noop(f"the hub's release {identity} is there" + ", and nothing newer" * upgrading(box))
         return
-    if hub["switching"] and hub["current"] and not first:
+    starts = f"{layout.RELEASES}/{hub['current']}" not in hub["broken"]
+    if hub["switching"] and hub["current"] and starts and not first:
         # The run that had begun it has died: it is seen to its end, or taken back.
         yield switch_hub(box, hub["current"])
     if identity not in hub["releases"]:
@@ -159,7 +160,8 @@ def rolled_back(box: Box, release: str | None = None) -> Commands:
     """Switch the hub to a release that it ran before, with the database that this one used.
 
     + box: where its hub listens
-    + release: by default the one that was current before
+    + release: by default the one that was current before; where a rollback was interrupted, the
+        one that it was going to
     """
     hub = host.get_fact(HubFact)
     target = release or hub["previous"]
@@ -167,7 +169,7 @@ def rolled_back(box: Box, release: str | None = None) -> Commands:
     if problem or target is None:
         yield from refuse([problem or ""])
         return
-    if target == hub["current"] and not switches(hub, target):
+    if target == hub["current"] and not hub["switching"] and not switches(hub, target):
         host.noop(f"the hub is at release {target}")
         return
     yield switch_hub(box, target, restore=True)

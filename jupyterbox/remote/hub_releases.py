@@ -133,6 +133,11 @@ def lacks(prefix, python):
     for name in [*(f"bin/{program}" for program in PROGRAMS), "prepare_database.py"]:
         if not os.path.exists(os.path.join(prefix, name)):
             return f"has lost {name}"
+    return of_another_python(python)
+
+
+def of_another_python(python):
+    """Why a venv of a Python does not start on this system; None where it does."""
     built, system = (python or "").split(".")[:2], [str(part) for part in sys.version_info[:2]]
     if python and built != system:
         return f"was built on Python {'.'.join(built)}, and the system's is {'.'.join(system)}"

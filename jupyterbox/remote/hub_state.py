@@ -17,10 +17,11 @@ import time
 from answering import answer, need_root
 from by_hand import hub_by_hand
 from hub_configuration import broken, not_recognized, sources
+from hub_mark import noted
 from hub_releases import current, listed, releases
 from journal import errors
 from old_releases import by_use, history, surplus
-from reading import Unreadable, read, read_text
+from reading import Unreadable, read
 from units import moment, number, running_release, seconds, show, state_of
 
 FIELDS = ["LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "NRestarts"]
@@ -132,19 +133,14 @@ def configuration_errors(configuration, name, unit):
     return problems
 
 
-def switching(directory):
-    """The release that a switch has started from which was not seen to its end; None for none."""
-    try:
-        return read_text(os.path.join(directory, ".switching")).strip() or None
-    except Unreadable:
-        return None
-
-
 def state(root, state_dir, secrets, configuration, reads, others=(), keep=None, wanted=None):
     """Everything that the deploy decides on, and what people ask."""
     complete, unusable = releases(root)
     directory, linked = os.path.join(root, "releases"), current(root)
     left = [name for name in history(directory) if name in complete and name != linked]
+    mark = noted(directory, linked)
+    # A way back that was interrupted leads where it was going.
+    previous = linked if mark and mark.target == linked else (left[-1] if left else None)
     shown = show(list(reads), FIELDS)
     units = {name: unit(name, paths, shown[name]) for name, paths in reads.items()}
     [hub] = [name for name, paths in reads.items() if configuration[0] in paths]
@@ -157,8 +153,8 @@ def state(root, state_dir, secrets, configuration, reads, others=(), keep=None, 
         **({"by_hand": by_hand} if by_hand else {}),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "current": linked,
-        "previous": left[-1] if left else None,
-        "switching": switching(directory),
+        "previous": previous,
+        "switching": mark.before if mark else None,
         "releases": {
             name: complete[name] for name in by_use(directory, linked) if name in complete
         },

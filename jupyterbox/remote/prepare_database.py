@@ -5,15 +5,20 @@ Arguments: the release's prefix (a link to it will do), the database's path.
 
 A database of an older schema is copied, `DATABASE.RELEASE` being named after the release that it
 was used by, and the migrated copy takes its place at one stroke. Where a rollback has laid one
-ready, `DATABASE.for-RELEASE`, that one takes its place.
+ready, `DATABASE.for-RELEASE`, that one takes its place, and the other keeps that name: this needs
+no room on the disk.
 """
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 
 from old_releases import history
 from schema import copy, place, revision, revisions, upgrade
+
+JOURNALS = ("-journal", "-wal", "-shm")  # what a database's name ends in, where there are some
 
 
 def prepare(prefix, database):
@@ -28,7 +33,7 @@ def prepare(prefix, database):
     left = next((name for name in history(directory)[::-1] if name != release), "before")
     if os.path.exists(waiting):
         if os.path.exists(database):
-            copy(database, f"{database}.{left}")
+            keep(database, f"{database}.{left}")
         forget_journal(database)
         place(waiting, database)
         return
@@ -47,9 +52,34 @@ def prepare(prefix, database):
     print(f"{database} was migrated from {has} to {wanted}; as it was, it is {kept}", flush=True)
 
 
+def keep(database, kept):
+    """Give a database that is about to be replaced another name, too."""
+    with closing(sqlite3.connect(database)) as connection:
+        # Whoever reads it first brings it to what was written to its end.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    unfinished = f"{kept}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished)
+    try:
+        if any(os.path.exists(database + ending) for ending in JOURNALS):
+            raise OSError
+        os.link(os.path.realpath(database), unfinished)
+    except OSError:
+        # Somebody else has it open, or the file system has one name for a file.
+        copy(database, kept)
+        return
+    os.chmod(unfinished, 0o600)
+    # When it was left; it may have been written to long ago.
+    os.utime(unfinished)
+    with suppress(FileNotFoundError):
+        # A rename to another name of the same file does nothing.
+        os.unlink(kept)
+    os.rename(unfinished, kept)
+
+
 def forget_journal(database):
     """Remove what a hub that died had not written to its end: the copy has it, or has undone it."""
-    for ending in ("-journal", "-wal", "-shm"):
+    for ending in JOURNALS:
         if os.path.exists(database + ending):
             os.unlink(database + ending)
 
@@ -59,5 +89,7 @@ if __name__ == "__main__":
         prepare(*sys.argv[1:])
     except subprocess.CalledProcessError as error:
         sys.exit(f"{error.stdout}\n{sys.argv[2]} cannot be migrated; it is as it was.")
+    except (sqlite3.Error, OSError) as error:
+        sys.exit(f"{sys.argv[2]} cannot be prepared: {error}.")
     except ValueError as error:
         sys.exit(str(error))

@@ -6,25 +6,38 @@ for another one), restore (whether an older release gets back the database that 
 rollback).
 
 The rename of the link is the switch; whatever dies after it, the hub's unit starts the release that
-the link names, with a database for it. A mark says that a switch was not seen to its end.
+the link names, with a database for it. A mark says that a switch was not seen to its end; mark,
+history and copies are on the disk before the link is.
 """
 
 import fcntl
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
 
+from durable import append, sync, write
+from hub_copies import (
+    NoCopy,
+    lay_newest,
+    lay_own,
+    lies_ready,
+    moment,
+    put_all_away,
+    put_away,
+    too_new,
+    waiting,
+)
+from hub_mark import LAID, TAKEN, Mark, forget, note, noted
+from hub_releases import of_another_python
 from old_releases import HISTORY, history, is_complete
 from reading import Unreadable, read_json
-from schema import copy, revision, revisions
+from schema import revision, revisions
 from units import running_release
 from wait_for_hub import journal, wait
-
-MARK = ".switching"  # in the directory of releases: the one that a switch has started from
 
 
 class Refused(Exception):
@@ -44,7 +57,6 @@ class Hub:
         self.root, self.releases = root, os.path.join(root, "releases")
         self.hub, self.proxy = hub, proxy
         self.database, self.url, self.timeout = database, url, timeout
-        self.mark = os.path.join(self.releases, MARK)
 
     def prefix(self, release):
         """Where a release lies."""
@@ -55,16 +67,25 @@ class Hub:
         link = os.path.join(self.root, "current")
         return os.path.basename(os.readlink(link)) if os.path.islink(link) else None
 
-    def point(self, release):
-        """Point the link at a release, noting the one that it leaves."""
+    def point(self, release, room=True):
+        """Point the link at a release, noting the one that it leaves.
+
+        Args:
+            release: its name.
+            room: whether that must be noted; a disk that is full is no reason not to go back.
+        """
         left = self.current()
         if left == release:
             return
-        if left:
-            with open(os.path.join(self.releases, HISTORY), "a") as file:
-                file.write(f"{left}\n")
-        write(os.path.join(self.root, ".current.new"), f"releases/{release}")
-        os.rename(f"{self.root}/.current.new", f"{self.root}/current")
+        with suppress(*[] if room else [OSError]):
+            if left:
+                append(os.path.join(self.releases, HISTORY), left)
+        new = os.path.join(self.root, ".current.new")
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        os.symlink(f"releases/{release}", new)
+        os.rename(new, os.path.join(self.root, "current"))
+        sync(self.root)
 
     def runs(self, release, with_proxy=False):
         """Restart what shall run another release; why that does not answer, None if it does."""
@@ -96,17 +117,15 @@ def for_root_alone(path, flags):
     return os.open(path, flags, 0o600)
 
 
-def write(link, target):
-    """Make a link anew."""
-    with suppress(FileNotFoundError):
-        os.unlink(link)
-    os.symlink(target, link)
-
-
 def proxy_of(prefix):
     """The digest of a release's node and proxy; None where it has none."""
+    return recorded(prefix, "proxy")
+
+
+def recorded(prefix, what):
+    """What a release's record says of something; None for nothing."""
     try:
-        return read_json(os.path.join(prefix, "release.json")).get("proxy")
+        return read_json(os.path.join(prefix, "release.json")).get(what)
     except (Unreadable, AttributeError):
         return None
 
@@ -127,74 +146,68 @@ def shown(unit, name):
     return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def lay_ready(hub, release):
-    """Lay the database ready that an older release used; a sentence on what that loses.
-
-    Raises:
-        Refused: there is no copy that it would understand.
-    """
-    waiting = f"{hub.database}.for-{release}"
-    forget(waiting)
-    has, (wanted, known) = revision(hub.database), revisions(hub.prefix(release))
-    if has is None or wanted is None or has == wanted or has in known:
-        return None
-    copies = [path for path in copies_of(hub.database) if revision(path) == wanted]
-    if not copies:
-        raise Refused(
-            f"release {release} is older than the database {hub.database}, and there is no copy "
-            "of that from before: the hub was left as it is."
-        )
-    best = max(
-        copies, key=lambda path: (path == f"{hub.database}.{release}", os.stat(path).st_mtime)
-    )
-    copy(best, waiting)
-    made = datetime.fromtimestamp(os.stat(best).st_mtime, timezone.utc).isoformat(" ", "seconds")
-    return (
-        f"the database is that of {made} again, as release {release} had left it: users, tokens, "
-        f"groups and shares that were made since are lost. The newer one is kept as "
-        f"{hub.database}.{hub.current()}."
-    )
-
-
-def copies_of(database):
-    """The copies of a database, each named after the release that had used it."""
-    directory, name = os.path.split(database)
-    for other in os.listdir(directory):
-        release = other.removeprefix(f"{name}.")
-        # Neither one that lies ready, nor what was not finished.
-        unfinished = "." in release or release == "migrated" or release.startswith("for-")
-        if release != other and not unfinished:
-            yield os.path.join(directory, other)
-
-
-def forget(path):
-    """Remove a file, if it is there."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
 def check(hub, release, restore):
     """Refuse a release that the hub cannot be switched to."""
     if not is_complete(hub.releases, release):
         raise Refused(f"there is no release {release} in {hub.releases}.")
-    has, (wanted, known) = revision(hub.database), revisions(hub.prefix(release))
-    if not restore and has and wanted and has not in known:
+    if not restore and not resumes(hub, release) and too_new(hub.database, hub.prefix(release)):
         raise Refused(
             f"release {release} has an older JupyterHub than the one that used {hub.database}: "
             f"tasks/rollback.py goes back to it, with a copy of the database from then."
         )
 
 
-def begin(hub):
-    """Note where a switch starts from, if that is not noted yet; the release."""
-    with suppress(OSError), open(hub.mark) as file:
-        if (before := file.read().strip()) and is_complete(hub.releases, before):
-            return before
-    before = hub.current()
-    with open(f"{hub.mark}.new", "w") as file:
-        file.write(f"{before}\n")
-    os.rename(f"{hub.mark}.new", hub.mark)
-    return before
+def resumes(hub, release):
+    """Whether a run has died that had laid a copy ready, and switched, and not started the hub."""
+    return hub.current() == release and lies_ready(hub.database, release)
+
+
+def interrupted(hub):
+    """The mark of a switch that was not seen to its end; None where its hub is well by now."""
+    mark = noted(hub.releases, hub.current())
+    return None if mark and hub.answers_on(hub.current()) else mark
+
+
+def taken(hub, mark):
+    """Whether a copy has taken the place of the database that the release before used."""
+    if not mark:
+        return False
+    return mark.copy == TAKEN or (mark.copy == LAID and not lies_ready(hub.database, mark.target))
+
+
+def lay_ready(hub, release, mark, restore):
+    """Lay the database ready that a release shall have, if it is not the one that is there.
+
+    Returns:
+        When that was left, in ns since the epoch; None for the one that is there.
+
+    Raises:
+        Refused: there is none that it would understand.
+    """
+    ready = waiting(hub.database, release)
+    if not resumes(hub, release):
+        put_away(hub.database, release)
+        try:
+            if mark and mark.before == release and taken(hub, mark):
+                lay_own(hub.database, release)
+            elif restore and too_new(hub.database, hub.prefix(release)):
+                lay_newest(hub.database, hub.prefix(release))
+        except NoCopy:
+            raise Refused(
+                f"release {release} is older than the database {hub.database}, and there is no "
+                "copy of that from before: the hub was left as it is."
+            ) from None
+    return os.stat(ready).st_mtime_ns if os.path.exists(ready) else None
+
+
+def begin(hub, release, mark, restore, laid):
+    """Note where a switch starts from; the mark."""
+    # One that was interrupted started from a release that ran; unless it is the one to go to.
+    before = mark.before if mark and mark.before != release else hub.current()
+    fate = LAID if laid else TAKEN if taken(hub, mark) else None
+    begun = Mark(before, release if restore or laid else None, fate)
+    note(hub.releases, begun)
+    return begun
 
 
 def switch(hub, release, with_proxy, restore):
@@ -204,39 +217,81 @@ def switch(hub, release, with_proxy, restore):
         Refused: it could not be; the hub runs what it ran before.
     """
     started = time.monotonic()
+    mark = interrupted(hub)
+    restore = restore or (bool(mark) and mark.target == release)
     check(hub, release, restore)
-    loses = lay_ready(hub, release) if restore else forget(f"{hub.database}.for-{release}")
-    before, past = begin(hub), history(hub.releases)
+    laid = lay_ready(hub, release, mark, restore)
+    mark, past = begin(hub, release, mark, restore, laid), history(hub.releases)
     problem = None
     if with_proxy or not hub.answers_on(release):
         hub.point(release)
         problem = hub.runs(release, with_proxy)
     if problem:
         said = journals(hub)
-        raise Refused(f"{said}{problem} {back(hub, release, before, past)}")
-    forget(hub.mark)
+        raise Refused(f"{said}{problem} {back(hub, release, mark, past, laid)}")
+    put_all_away(hub.database)
+    forget(hub.releases)
     say(f"the hub answers, on release {release} ({time.monotonic() - started:.1f} s)")
-    if loses:
-        say(loses)
+    if laid:
+        say(
+            f"the database is that of {moment(laid)} again: users, tokens, groups and shares that "
+            f"were made since are lost. The newer one is kept as {hub.database}.{mark.before}."
+        )
 
 
-def back(hub, release, before, past):
+def back(hub, release, mark, past, laid):
     """Return to the release that ran before, with its database; a sentence about that."""
-    if before in (None, release) or not os.path.exists(f"{hub.prefix(before)}/bin/python"):
+    before = mark.before
+    if before in (None, release) or dead(hub.prefix(before)):
+        forget(hub.releases)
         return "There is no release before it to go back to."
     try:
-        lay_ready(hub, before)
-    except Refused as refused:
-        return f"It stays there: {refused}"
-    hub.point(before)
+        lays = lay_back(hub, before, mark)
+    except NoCopy:
+        forget(hub.releases)
+        return f"It stays there: there is no copy of the database that release {before} used."
+    except (sqlite3.Error, OSError) as error:
+        return f"It stays there: the database of release {before} cannot be laid ready ({error})."
+    hub.point(before, room=False)
     problem = hub.runs(before)
-    with open(f"{hub.releases}/{HISTORY}.new", "w") as file:
-        file.write("".join(f"{name}\n" for name in past))
-    os.rename(f"{hub.releases}/{HISTORY}.new", f"{hub.releases}/{HISTORY}")
-    forget(hub.mark)
+    with suppress(OSError):
+        if laid and lays:
+            # What was put aside is as old as the copy that it was made from.
+            os.utime(f"{hub.database}.{release}", ns=(laid, laid))
+        write(os.path.join(hub.releases, HISTORY), "".join(f"{name}\n" for name in past))
+    forget(hub.releases)
     if problem:
         return f"Neither does it on release {before}, which it was switched back to: {problem}"
-    return f"It was switched back to release {before}, and answers again."
+    own = f" with its database of {moment(lays)}," if lays else ""
+    return f"It was switched back to release {before},{own} and answers again."
+
+
+def dead(prefix):
+    """Whether a release has lost the Python that it was built on."""
+    python = recorded(prefix, "python")
+    return bool(of_another_python(python)) or not os.path.exists(f"{prefix}/bin/python")
+
+
+def lay_back(hub, before, mark):
+    """Lay the database ready that the release before has left, if that is not the one there.
+
+    Returns:
+        When it was left, in ns since the epoch; None for the one that is there.
+
+    Raises:
+        NoCopy, sqlite3.Error, OSError: it cannot be.
+    """
+    ready, own = waiting(hub.database, before), f"{hub.database}.{before}"
+    put_away(hub.database, before)
+    if taken(hub, mark):
+        # Whatever the release knows: this is not the database that it has left.
+        lay_own(hub.database, before)
+    elif too_new(hub.database, hub.prefix(before)):
+        if revision(own) == revisions(hub.prefix(before))[0]:
+            lay_own(hub.database, before)
+        else:
+            lay_newest(hub.database, hub.prefix(before))
+    return os.stat(ready).st_mtime_ns if os.path.exists(ready) else None
 
 
 def journals(hub):
@@ -249,13 +304,15 @@ if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     how = {name: arguments.pop(name) for name in ("release", "with_proxy", "restore")}
     os.umask(0o022)
+    hub = Hub(**arguments)
     try:
-        hub = Hub(**arguments)
         # One that has lost its connection still sees to the end of what it has begun.
         with open(os.path.join(hub.releases, ".switch.lock"), "w", opener=for_root_alone) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             switch(hub, **how)
     except Refused as refused:
         sys.exit(str(refused))
+    except sqlite3.Error as error:
+        sys.exit(f"{hub.database} cannot be copied: {error}. The hub was left as it is.")
     except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}.")
+        sys.exit(f"{error.filename or hub.releases}: {error.strerror}.")

@@ -239,6 +239,14 @@ def test_a_box_where_another_answer_to_the_same_settings_runs_stays() -> None:
     assert running(state) == []
 
 
+def test_a_switch_to_a_release_that_starts_no_more_is_not_waited_for() -> None:
+    """The system got another Python: the one to build is the way out."""
+    path = f"{layout.RELEASES}/{OTHER}"
+    state = {**with_another(current=OTHER), "switching": HUB_ID}
+    state["broken"] = {path: "was built on Python 3.2, and the system's is 3.13"}
+    assert run(hub_release.release, box=DEPLOYED, says=says(state)) == []
+
+
 # --- upgrades ---
 
 SOLVED = "uv==9 \\\n    --hash=sha256:0\n"
@@ -357,6 +365,11 @@ def test_back_to_the_release_before_or_to_a_named_one() -> None:
     state = with_another()
     state["releases"][OTHER]["declared"] = HUB_ID
     assert back(state) == [switch_to(OTHER, restore=True)]
+
+
+def test_a_way_back_that_was_interrupted_is_gone_to_its_end() -> None:
+    state = with_another(previous=HUB_ID, switching=OTHER)
+    assert back(state, HUB_ID) == [switch_to(HUB_ID, restore=True)]
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,21 @@ def test_releases_are_in_the_order_of_their_use(hub: Hub) -> None:
     assert (hub.state["previous"], hub.state["switching"]) == ("a", "a")
 
 
+def test_a_way_back_that_was_interrupted_leads_where_it_was_going(hub: Hub) -> None:
+    for name in "ab":
+        hub.release(name)
+    (hub.root / "current").symlink_to("releases/a")
+    (hub.root / "releases/.history").write_text("b\n")
+    (hub.root / "releases/.switching").write_text("b a laid\n")
+    assert (hub.state["previous"], hub.state["switching"]) == ("a", "b")
+    # A switch that a deploy has begun is not one.
+    (hub.root / "releases/.switching").write_text("b - -\n")
+    assert (hub.state["previous"], hub.state["switching"]) == ("b", "b")
+    # One that nobody can read is still one.
+    (hub.root / "releases/.switching").write_text("")
+    assert hub.state["switching"] == "b"
+
+
 def test_what_goes_is_told_to_who_asks(hub: Hub) -> None:
     for built, name in enumerate("abcd"):
         os.utime(hub.release(name) / "release.json", (built, built))

@@ -71,6 +71,13 @@ class Hub:
             connection.execute("CREATE TABLE users (name)")
         self.database.chmod(0o600)
 
+    def have_ready(self, release: str, revision: str) -> None:
+        """Have a database lie ready for a release, beside the one there is."""
+        aside = self.database.rename(f"{self.database}.aside")
+        self.have(revision)
+        self.database.rename(f"{self.database}.for-{release}")
+        aside.rename(self.database)
+
     def runs(self, name: str, left: str | None = None) -> None:
         """Have the link name a release, which another one was left for."""
         link = self.root / "current"
@@ -242,3 +249,81 @@ def test_a_database_that_lies_ready_takes_the_place(hub: Hub) -> None:
     hub.starts()
     assert hub.schemas == {"": "b2", ".new": "c3", ".now": "b2"}
     assert hub.users == []
+
+
+def test_the_database_that_is_replaced_needs_no_room(hub: Hub) -> None:
+    """It is that very file; whoever writes to what took its place does not write to this one."""
+    hub.runs("now", left="new")
+    hub.have("c3")
+    written = hub.database.stat()
+    os.utime(hub.database, (1, 1))
+    hub.database.chmod(0o644)
+    schema.copy(str(hub.database), f"{hub.database}.for-now")
+    hub.starts()
+    kept = Path(f"{hub.database}.new").stat()
+    assert (kept.st_ino, stat.S_IMODE(kept.st_mode), kept.st_nlink) == (written.st_ino, 0o600, 1)
+    # When it was left counts, not when it was written to last.
+    assert kept.st_mtime >= written.st_mtime
+
+
+def test_an_exchange_that_was_interrupted_is_made_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.runs("now", left="new")
+    hub.have("c3")
+    hub.add_user("bob")
+    hub.have_ready("now", "b2")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(prepare_database, "place", lambda *_: cut())
+        hub.starts()
+    hub.starts()
+    assert hub.schemas == {"": "b2", ".new": "c3"}
+    hub.starts()
+    assert hub.schemas == {"": "b2", ".new": "c3"}
+
+
+def cut() -> None:
+    """The power goes."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_what_a_hub_that_died_had_written_is_in_what_is_kept(hub: Hub, mode: str) -> None:
+    hub.runs("now", left="new")
+    hub.have_ready("now", "b2")
+    dying = """if True:
+        import os, sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1])
+        connection.execute("PRAGMA journal_mode = " + sys.argv[2])
+        connection.execute("INSERT INTO users VALUES ('bob')")
+        connection.commit()
+        connection.execute("PRAGMA cache_size = 1")
+        for number in range(3000):
+            connection.execute("INSERT INTO users VALUES (?)", ("x" * 100 + str(number),))
+        os._exit(0)"""
+    subprocess.run([sys.executable, "-c", dying, str(hub.database), mode], check=True)
+    hub.starts()
+    with closing(sqlite3.connect(f"{hub.database}.new")) as connection:
+        assert connection.execute("SELECT name FROM users").fetchall() == [("bob",)]
+    assert hub.users == []
+
+
+def test_a_database_that_somebody_has_open_is_copied(hub: Hub) -> None:
+    hub.runs("now", left="new")
+    hub.have_ready("now", "b2")
+    with closing(sqlite3.connect(hub.database)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO users VALUES ('bob')")
+        connection.commit()
+        hub.starts()
+    with closing(sqlite3.connect(f"{hub.database}.new")) as connection:
+        assert connection.execute("SELECT name FROM users").fetchall() == [("bob",)]
+
+
+def test_what_sqlite_does_not_take_is_told_in_a_sentence(hub: Hub) -> None:
+    hub.runs("new", left="now")
+    hub.database.write_text("no database " * 1000)
+    hub.have_ready("new", "b2")
+    arguments = [sys.executable, "-I", "-c", source(), str(hub.root / "current"), str(hub.database)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.stderr == f"{hub.database} cannot be prepared: file is not a database.\n"
