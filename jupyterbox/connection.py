@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
-from paramiko import Transport
+from paramiko import Channel, ChannelException, Transport
+
+PATIENCE = 60.0  # seconds
+PAUSE = 0.05  # seconds
+
+
+class PatientTransport(Transport):
+    """A connection on which a session that the server has no room for waits for another to end.
+
+    Facts are asked side by side, and sshd's MaxSessions, which is 10 unless somebody has set it
+    lower, refuses what is too much.
+    """
+
+    def open_session(self, *args: Any, **kwargs: Any) -> Channel:
+        """As paramiko's.
+
+        Raises:
+            ChannelException: when there was no room for a minute.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return super().open_session(*args, **kwargs)
+            except ChannelException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
 
 
 class NoDelay:
@@ -17,7 +44,7 @@ class NoDelay:
 
     def __call__(self, sock: socket, **options: Any) -> Transport:
         sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        return Transport(sock, **options)
+        return PatientTransport(sock, **options)
 
     def to_json(self) -> str:
         """For `pyinfra INVENTORY debug-inventory --json`."""

@@ -74,6 +74,17 @@ def test_both_sudo_accounts_and_root_find_the_box_unchanged_and_change_it(
         assert box.sh(f"ls -A ~{user}/.jupyterbox") == ""
 
 
+@pytest.mark.once
+def test_a_server_that_takes_one_session_at_a_time_is_asked_in_turn(box: Operator) -> None:
+    # pyinfra's file transfers keep one for themselves.
+    few = "/etc/ssh/sshd_config.d/few.conf"
+    box.sh(f"echo 'MaxSessions 2' > {few} && systemctl reload ssh")
+    try:
+        assert box.deploy()["success"] == 0
+    finally:
+        box.sh(f"rm {few} && systemctl reload ssh")
+
+
 CHECKOUT = "/srv/jupyterbox"
 ON_THE_BOX = """\
 import json
