@@ -66,7 +66,8 @@ class Lock(NamedTuple):
     pip: list[str]
 
 
-LOCKED_BY_CONDA = re.compile(r"(https?|file)://(?![^/\s]*@)\S+#(sha256:)?[0-9a-f]{32,64}")
+# Behind /t/ a channel's URL has a token; that of a source may have a package's initial there.
+LOCKED_BY_CONDA = re.compile(r"(https?|file)://(?![^/\s]*@)(?!\S*/t/)\S+#(sha256:)?[0-9a-f]{32,64}")
 LOCKED_BY_PIP = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]* ?(==[A-Za-z0-9.!+_-]+|@ https?://(?![^/\s]*@)\S+)"
     r"( --hash=sha256:[0-9a-f]{64})+"
@@ -82,7 +83,16 @@ def read_lock(path: Path) -> Lock:
     Raises:
         ValueError: when it cannot be read or is none.
     """
-    lines = [line.strip() for line in _text(path).splitlines()]
+    return parsed_lock(_text(path))
+
+
+def parsed_lock(text: str) -> Lock:
+    """The same, of the text of a lock.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    lines = [line.strip() for line in text.splitlines()]
     urls = [line for line in lines if line and not line.startswith(("#", "@"))]
     if "@EXPLICIT" not in lines or not urls:
         raise ValueError("a lock has a line @EXPLICIT and package URLs below it")
@@ -95,5 +105,16 @@ def read_lock(path: Path) -> Lock:
 def _refuse_other(form: str, pattern: re.Pattern[str], lines: list[str]) -> None:
     for line in lines:
         if not pattern.fullmatch(line):
-            shown = re.sub(r"//[^/]*@", "//***@", line)
-            raise ValueError(f"a line of a lock is {form}, and this one is not: {shown}")
+            raise ValueError(
+                f"a line of a lock is {form}, and this one is not: {without_secrets(line)}"
+            )
+
+
+def without_password(text: str) -> str:
+    """A text with asterisks in the place of the passwords in its URLs."""
+    return re.sub(r"//[^/\s]*@", "//***@", text)
+
+
+def without_secrets(text: str) -> str:
+    """The same, and in the place of the tokens that URLs of conda's channels have."""
+    return re.sub(r"/t/[^/\s]+", "/t/***", without_password(text))

@@ -6,13 +6,20 @@ nothing of the box that it was made on: another one, with other mirrors, install
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jupyterbox import asking
 from jupyterbox.asking import InventoryError
-from jupyterbox.environment_files import read_lock
+from jupyterbox.environment_files import (
+    parsed_lock,
+    read_lock,
+    without_password,
+    without_secrets,
+)
 from jupyterbox.settings import CONDA_HOST, REPOSITORY
 
 if TYPE_CHECKING:
@@ -47,7 +54,8 @@ def lock(inventory: Path, limits: Iterable[str] = (), names: Iterable[str] = ())
 
     Raises:
         InventoryError: the inventory does not load, or names no such box.
-        LockError: an environment cannot be locked, or a file is in the way. Nothing was written.
+        LockError: an environment cannot be locked, or a file is in the way, and nothing was
+            written; or one could not be, and stays as it was.
     """
     host, box = the_one_box(inventory, limits)
     chosen = list(names) or list(box.environments)
@@ -131,9 +139,12 @@ def text(name: str, record: ReleaseRecord | None, host: str) -> str:
         )
     try:
         conda = [explicit(file, mirror) for file in record["conda"]]
-        return "\n".join([HEAD, *platform(conda), "@EXPLICIT", *conda, *map(requirement, pip), ""])
-    except LockError as reason:
+        lines = [HEAD, *platform(conda), "@EXPLICIT", *conda, *map(requirement, pip), ""]
+        found = "\n".join(lines)
+        parsed_lock(found)
+    except (LockError, ValueError) as reason:
         raise LockError(f"environment {name} cannot be locked: {reason}.") from None
+    return found
 
 
 def platform(urls: Iterable[str]) -> Iterator[str]:
@@ -149,15 +160,36 @@ def explicit(file: CondaFile, mirror: str) -> str:
         raise LockError(f"conda keeps no hash of {url or 'one of its packages'}")
     if url.startswith(f"{mirror}/"):
         url = CONDA_HOST + url.removeprefix(mirror)
+    refuse_secret(url, without_secrets(url))
     return f"{url}#{digest}"
+
+
+def refuse_secret(url: str, shown: str) -> None:
+    """Leave out of the repository what is for nobody to read.
+
+    Args:
+        url: of a package.
+        shown: the same with asterisks in the place of a password or a token.
+
+    Raises:
+        LockError: it has one.
+    """
+    if shown != url:
+        raise LockError(f"{shown} carries a password or a token, which is not for a repository")
 
 
 def requirement(package: PipPackage) -> str:
     """A package from the Python index as a line of a lock."""
     name, source = package["name"], package["source"]
     if not package["hashes"]:
-        where = f"{source}, which" if source else "an index that"
+        where = f"{without_password(source)}, which" if source else "an index that"
         raise LockError(f"{name} {package['version']} came from {where} has no hash for it")
+    if source:
+        refuse_secret(source, without_password(source))
+    if source and not source.startswith(("https://", "http://")):
+        raise LockError(
+            f"{name} {package['version']} came from {source}, which no other box can fetch"
+        )
     what = f"{name} @ {source}" if source else f"{name}=={package['version']}"
     hashes = " ".join(f"--hash=sha256:{digest}" for digest in package["hashes"])
     return f"# pip {what} {hashes}"
@@ -169,17 +201,31 @@ def refuse_foreign(path: Path) -> None:
     Raises:
         LockError: it is in the way.
     """
-    if path.exists() and not path.read_text(errors="replace").startswith(HEAD):
+    try:
+        theirs = path.exists() and not path.read_text(errors="replace").startswith(HEAD)
+    except OSError as error:
+        raise LockError(f"{path} cannot be read: {error.strerror}.") from None
+    if theirs:
         raise LockError(f"{path} was not written by this command: move it away.")
 
 
 def write(path: Path, content: str) -> bool:
-    """Write a lock, and say whether it is another than the one that was there."""
-    if path.exists() and path.read_text() == content:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    read_lock(path)
+    """Write a lock, and say whether it is another than the one that was there.
+
+    Raises:
+        LockError: it cannot be written; the one that was there stays.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        if path.exists() and path.read_text(errors="replace") == content:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(content)
+        os.replace(new, path)
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        raise LockError(f"{path} cannot be written: {error.strerror}.") from None
     return True
 
 

@@ -36,7 +36,7 @@ RELEASE = {
     ],
     "pip": [
         {"name": "rich", "version": "15.0.0", "source": None, "hashes": [SHA]},
-        {"name": "mine", "version": "1", "source": "https://x/mine.whl", "hashes": [SHA, OTHER]},
+        {"name": "mine", "version": "1", "source": "https://x/t/mine.whl", "hashes": [SHA, OTHER]},
     ],
 }
 LOCK = f"""\
@@ -47,7 +47,7 @@ https://conda.anaconda.org/conda-forge/linux-64/python-3.13.5-0.conda#{SHA}
 https://conda.anaconda.org/conda-forge/noarch/old-1-0.tar.bz2#{MD5}
 https://example.org/c/noarch/mine-1-0.conda#{OTHER}
 # pip rich==15.0.0 --hash=sha256:{SHA}
-# pip mine @ https://x/mine.whl --hash=sha256:{SHA} --hash=sha256:{OTHER}
+# pip mine @ https://x/t/mine.whl --hash=sha256:{SHA} --hash=sha256:{OTHER}
 """
 
 
@@ -173,6 +173,8 @@ def test_a_box_that_does_not_answer(boxes: Pyinfra, inventory: Path) -> None:
     assert refusal(lock(inventory), 2) == "hub did not answer: No hosts remaining!"
 
 
+SECRET = "carries a password or a token, which is not for a repository"
+WHEEL = {"name": "mine", "version": "1", "source": "https://x/mine.whl", "hashes": [SHA]}
 GIT = {"name": "mine", "version": "1", "source": "https://x/mine.git", "hashes": []}
 
 
@@ -199,6 +201,33 @@ GIT = {"name": "mine", "version": "1", "source": "https://x/mine.git", "hashes":
             {**RELEASE, "pip": [{**GIT, "source": None}]},
             "environment r cannot be locked: mine 1 came from an index that has no hash for it.",
         ),
+        (
+            {**RELEASE, "conda": [package("c/noarch/x.conda", url="https://a:b@h/c/x.conda")]},
+            f"environment r cannot be locked: https://***@h/c/x.conda {SECRET}.",
+        ),
+        (
+            {**RELEASE, "conda": [package("", url="https://h/t/qu-x9/c/noarch/x.conda")]},
+            f"environment r cannot be locked: https://h/t/***/c/noarch/x.conda {SECRET}.",
+        ),
+        (
+            {**RELEASE, "pip": [{**WHEEL, "source": "https://a:b@x/mine.whl"}]},
+            f"environment r cannot be locked: https://***@x/mine.whl {SECRET}.",
+        ),
+        (
+            {**RELEASE, "pip": [{**WHEEL, "source": "file:///here/mine.whl"}]},
+            "environment r cannot be locked: mine 1 came from file:///here/mine.whl, which no "
+            "other box can fetch.",
+        ),
+        (
+            {**RELEASE, "pip": [{**WHEEL, "hashes": ["md5"]}]},
+            "environment r cannot be locked: a line of a lock is # pip NAME==VERSION "
+            "--hash=sha256:HASH, and this one is not: mine @ https://x/mine.whl --hash=sha256:md5.",
+        ),
+        (
+            {**RELEASE, "conda": []},
+            "environment r cannot be locked: a lock has a line @EXPLICIT and package URLs below "
+            "it.",
+        ),
     ],
 )
 def test_what_cannot_be_locked(boxes: Pyinfra, inventory: Path, record: Any, sentence: str) -> None:
@@ -220,6 +249,36 @@ def test_what_somebody_else_wrote_stays(boxes: Pyinfra, inventory: Path) -> None
     assert refusal(lock(inventory)) == f"{theirs} was not written by this command: move it away."
     assert [path.name for path in theirs.parent.iterdir()] == ["r.txt"]
     assert theirs.read_text() == "@EXPLICIT\n"
+
+
+def test_a_lock_that_cannot_be_written_leaves_the_one_that_was_there(
+    boxes: Pyinfra, inventory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock(inventory)
+    path = inventory.parent / "locks/site/python3.txt"
+    boxes.records["python3"] = {**RELEASE, "pip": []}
+
+    def full(self: Path, content: str) -> None:
+        with self.open("w") as file:
+            file.write(content[:9])
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert refusal(lock(inventory)) == f"{path} cannot be written: No space left on device."
+    assert path.read_text() == LOCK
+    assert len([*path.parent.iterdir()]) == 2
+
+
+def test_a_file_in_the_place_of_a_directory(boxes: Pyinfra, inventory: Path) -> None:
+    (inventory.parent / "locks").touch()
+    path = inventory.parent / "locks/site/python3.txt"
+    assert refusal(lock(inventory)) == f"{path} cannot be written: Not a directory."
+
+
+def test_a_directory_in_the_place_of_a_lock(boxes: Pyinfra, inventory: Path) -> None:
+    path = inventory.parent / "locks/site/r.txt"
+    path.mkdir(parents=True)
+    assert refusal(lock(inventory)) == f"{path} cannot be read: Is a directory."
 
 
 # --- the fact ---

@@ -373,6 +373,10 @@ def test_a_lock_of_the_hub_has_all_three_files(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("", "a lock has a line @EXPLICIT and package URLs below it"),
+        (
+            f"@EXPLICIT\nhttps://h/t/qu-x9/c/y.conda#{HASH}\n",
+            f"a line of a lock is URL#HASH, and this one is not: https://h/t/***/c/y.conda#{HASH}",
+        ),
         ("@EXPLICIT\n", "a lock has a line @EXPLICIT and package URLs below it"),
         (f"https://x/y.conda#{HASH}\n", "a lock has a line @EXPLICIT and package URLs below it"),
         (
