@@ -9,6 +9,7 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from facts.preflight import parse_os_release, parse_pairs
+from jupyterbox.driver_packages import DKMS
 from jupyterbox.driver_states import (
     Evidence,
     HalfWay,
@@ -41,6 +42,7 @@ SIGNER = "Canonical"
 
 
 LICENSES: dict[str, Flavour] = {"NVIDIA": "proprietary", "Dual MIT/GPL": "open"}
+VALIDATES_NOTHING = "validation is disabled in shim"
 NOT_ENROLLED = ("is not enrolled", "in the enrollment request", "No such file")
 HALF_WAY: dict[str, HalfWay] = {
     "H": "half-installed",
@@ -169,7 +171,12 @@ def _flavour(nvrm: list[str]) -> Flavour | None:
 
 
 def _secure_boot(lines: list[str]) -> bool | None:
-    """Whether Secure Boot is on, by mokutil or by the firmware; `None` on a box without UEFI."""
+    """Whether Secure Boot is on, by mokutil or by the firmware; `None` on a box without UEFI.
+
+    Where shim was told to validate nothing, the kernel refuses nothing, either.
+    """
+    if any(VALIDATES_NOTHING in line for line in lines):
+        return False
     said = {"SecureBoot enabled": True, "SecureBoot disabled": False, "1": True, "0": False}
     return next((said[line.strip()] for line in lines if line.strip() in said), None)
 
@@ -237,8 +244,8 @@ def _upstream(version: str) -> str:
 
 
 def _has_dkms(names: Iterable[str]) -> bool:
-    """Whether among some packages is one whose modules DKMS builds."""
-    return any("nvidia" in name and re.search(r"(?<!no-)dkms", name) for name in names)
+    """Whether among some packages is one whose modules of the driver DKMS builds."""
+    return any(DKMS.fullmatch(name) for name in names)
 
 
 def _repositories(lines: Iterable[str]) -> list[Repository]:

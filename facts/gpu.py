@@ -117,8 +117,9 @@ def _driver(sections: Sections) -> Driver:
     if found.problem:
         problems.append({"problem": found.problem, "cure": found.cure})
     if found.state not in ("no_hardware", "passthrough"):
-        if found.state not in ("no_driver", "module_missing") and found.kind != "neither_cures":
-            problems += _boot_problems(evidence, flags)
+        told = found.state in ("no_driver", "module_missing")
+        if not told and found.kind not in ("neither_cures", "split"):
+            problems += boot_problems(evidence, flags)
         problems += _unfinished_problems(evidence)
         problems += _guard_problems(evidence, flags)
         problems += _other_problems(evidence, flags)
@@ -132,7 +133,7 @@ def _driver(sections: Sections) -> Driver:
     }
 
 
-def _boot_problems(evidence: Evidence, flags: Flags) -> Iterator[Problem]:
+def boot_problems(evidence: Evidence, flags: Flags) -> Iterator[Problem]:
     """Whether the next boot breaks what works now, or will once it is mended."""
     following = kernel(evidence, "next")
     if breaks_at_boot(evidence):

@@ -17,7 +17,8 @@ WITHOUT_FABRIC_SUFFIX = 580
 
 MODULES = re.compile(r"linux-(?:modules|objects)-nvidia-([0-9]{3}-server(?:-open)?)-.*")
 FABRIC = re.compile(r"nvidia-fabricmanager(?:-[0-9]+)?")
-DKMS = re.compile(r"nvidia-(?!headless-no-)(?:.*-)?dkms(?:-.*)?")
+DKMS = re.compile(r"nvidia-(dkms(-.*)?|(.*-)?kernel-(open-)?dkms)")
+"""The driver's own modules, and not those that stand on it, as nvidia-fs-dkms; for sed, too."""
 
 CUDA_PACKAGES = "nvidia* libnvidia* cuda-drivers* libcuda1* libcudadebugger1* firmware-nvidia*"
 """What of NVIDIA's repository is a driver, and not a toolkit."""

@@ -244,6 +244,11 @@ def _not_loaded(evidence: Evidence) -> bool:
     return not evidence["loaded"]
 
 
+def _split(evidence: Evidence) -> bool:
+    """Whether the module that would be loaded is not that of the libraries."""
+    return _not_loaded(evidence) and evidence["on_disk"] != evidence["userspace"]
+
+
 def misfit(evidence: Evidence, device: PciFunction) -> bool:
     """Whether a GPU that nobody else drives needs the other flavour of the module."""
     flavour, drive = evidence["flavour"], flavours(device["id"])
@@ -290,6 +295,7 @@ def _differ(evidence: Evidence) -> bool:
 
 
 NEW_PROGRAMS = "Module {loaded} is loaded and the libraries are {userspace}: new programs fail."
+SPLIT = "Module {on_disk} is not loaded, and the libraries are {userspace}: they do not fit."
 NO_MODULE = "Driver {userspace} has no module for kernel {kernel}"
 RELOAD = "Reload the module once nothing holds it, or reboot."
 NOT_SEEN = "NVIDIA's driver is not installed: no kernel sees {gpus}"
@@ -371,6 +377,28 @@ RULES = (
         lambda e: _not_loaded(e) and _all_misfit(e),
         "The {flavour} module is installed, and it takes the {other} one to drive {misfits}.",
         "Install the {other} flavour of the driver in its place, and reboot.",
+    ),
+    Rule(
+        "no_driver",
+        "no_libraries",
+        lambda e: _not_loaded(e) and not e["userspace"],
+        "Module {on_disk} is installed, and the driver's libraries are not.",
+        "Install the libraries of driver {on_disk}, from where its module is.",
+    ),
+    Rule(
+        "not_loaded",
+        "reboot_cures",
+        lambda e: _split(e) and boots_well(e) is True,
+        SPLIT + " Kernel {next}, which boots next, has the one that fits.",
+        "Reboot, into kernel {next}.",
+    ),
+    Rule(
+        "not_loaded",
+        "split",
+        _split,
+        SPLIT,
+        "Install module {userspace} for kernel {kernel}; until then, do not load the one that is "
+        "there: the libraries do not fit it.",
     ),
     Rule(
         "not_loaded",

@@ -16,6 +16,12 @@ TURING = 0x1E02
 BLACKWELL = 0x2900
 """From here on only the open modules do; the list's last one before it is 28F8, an Ada."""
 
+GRACE = (0x2342, 0x2348)
+"""Hoppers on one board with a Grace, GH200 of 96 and of 144 GB: the open modules alone drive them.
+
+The ids are those in the README of open-gpu-kernel-modules.
+"""
+
 CUDA = {
     375: (8, 0),
     384: (9, 0),
@@ -70,8 +76,7 @@ Version = tuple[int, int]
 def flavours(device: str) -> list[Flavour]:
     """The flavours of the kernel module that drive a GPU, the recommended one first.
 
-    None drives one from before Maxwell, which may be there for a display all the same. Boards with
-    a Grace, whose GPU may be a Hopper, need the open one as well.
+    None drives one from before Maxwell, which may be there for a display all the same.
 
     Args:
         device: its PCI id, `10de:2504`; they have grown with every generation.
@@ -82,7 +87,7 @@ def flavours(device: str) -> list[Flavour]:
         return []
     if number < TURING:
         return ["proprietary"]
-    return ["open"] if number >= BLACKWELL else ["open", "proprietary"]
+    return ["open"] if number >= BLACKWELL or number in GRACE else ["open", "proprietary"]
 
 
 def branch(driver: str) -> int:

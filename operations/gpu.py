@@ -9,14 +9,15 @@ from facts.device_holders import DeviceHolders
 from facts.driver_setup import DriverSetup
 from facts.gpu import Driver, NvidiaDriver
 from jupyterbox.driver_choice import Unavailable
+from jupyterbox.driver_packages import Transaction
 from jupyterbox.driver_states import FOREIGN, gpus
 from jupyterbox.nvidia import Flavour
 from jupyterbox.program import Commands
 from jupyterbox.settings import Box, Gpu
 from operations import gpu_archive, gpu_care
 from operations.asking import ask
-from operations.gpu_apt import installation
-from operations.gpu_plan import NOT_OURS, must_install, planned
+from operations.gpu_apt import installation, preparation
+from operations.gpu_plan import NOT_OURS, due, replaces
 from operations.gpu_reload import LOAD, in_use, others, reload
 from operations.journal import noting
 from operations.refusing import refuse
@@ -74,34 +75,54 @@ def driver(
         return
     setup = ask(DriverSetup)
     try:
-        wanted = planned(gpu, found, setup)
+        installs = due(gpu, found, setup)
     except Unavailable as error:
         yield from refuse([f"{error}."])
         return
-    why = must_install(gpu, found, wanted, setup)
-    if why == "split" and found["state"] == "healthy" and (held := in_use_by_others()):
-        host.noop(f"the next boot breaks the driver; it is mended later: {held}")
-        return
-    if why:
-        names = {package["name"] for package in found["evidence"]["packages"]}
-        yield noting("package", *(name for name in wanted.packages if name not in names))
-        yield from installation(wanted)
+    if installs:
+        why, wanted = installs
+        if held := in_use_by_others(found):
+            if why == "split" and found["state"] == "healthy":
+                host.noop(f"the next boot breaks the driver; it is mended later: {held}")
+            else:
+                yield from refuse([held])
+            return
+        yield from installed(wanted, found)
         found = host.get_fact(NvidiaDriver)
     left = list(gpu_archive.left(source, found, setup))
     yield from left
     if may_load(found):
         yield LOAD
-    elif not why and not left:
+    elif not installs and not left:
         host.noop(f"driver {found['evidence']['userspace']} is installed ({found['state']})")
+
+
+def installed(wanted: Transaction, found: Driver) -> Commands:
+    """Install packages, unless somebody has begun to compute while apt got ready.
+
+    + wanted: the packages
+    + found: the driver that is there before
+    """
+    names = {package["name"] for package in found["evidence"]["packages"]}
+    yield noting("package", *(name for name in wanted.packages if name not in names))
+    yield from preparation(wanted)
+    if held := in_use_by_others(found):
+        yield from refuse([held])
+        return
+    yield installation(wanted)
 
 
 def may_load(found: Driver) -> bool:
     """Whether the driver is there, not loaded, and nothing speaks against that."""
-    free = all(device["driver"] not in FOREIGN for device in gpus(found["evidence"]))
-    return found["state"] == "not_loaded" and found["kind"] is None and free
+    evidence = found["evidence"]
+    free = all(device["driver"] not in FOREIGN for device in gpus(evidence))
+    fits = evidence["on_disk"] is not None and evidence["on_disk"] == evidence["userspace"]
+    return found["state"] == "not_loaded" and found["kind"] is None and free and fits
 
 
-def in_use_by_others() -> str:
-    """Who has the GPU open, in a sentence; nothing where nobody has."""
+def in_use_by_others(found: Driver) -> str:
+    """Who computes with what is loaded, in a sentence; nothing where nobody does."""
+    if not replaces(found):
+        return ""
     held = host.get_fact(DeviceHolders)
     return in_use(held) if others(held) else ""

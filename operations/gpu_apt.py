@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pyinfra.api.command import FunctionCommand, PyinfraCommand
 
 from facts.driver_setup import SUITES
-from jupyterbox.driver_packages import CUDA_PACKAGES, Transaction
-from jupyterbox.program import showing_progress
-from operations.packages import READY
+from jupyterbox.driver_packages import CUDA_PACKAGES, DKMS, Transaction
+from jupyterbox.program import PROGRAMS, showing_progress
 
 APT = (
     "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l; "
@@ -23,42 +22,38 @@ MAKE_LOG = "/var/log/jupyterbox-nvidia-make.log"
 OVER = "/run/jupyterbox-apt-preferences"
 """Apt's preferences for one transaction."""
 
-# Half configured, it would be in the way of everything that apt does on the box from then on.
-REMOVE = (
-    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -y -qq "
-    "-o DPkg::Lock::Timeout=300 --allow-change-held-packages remove {module} >/dev/null 2>&1"
-)
-UNBUILT = (
-    "case $(dpkg-query -W -f '${{db:Status-Status}}' {module} 2>/dev/null) in "
-    "half-configured | unpacked) cat /var/lib/dkms/nvidia*/*/build/make.log >{log} 2>/dev/null; "
-    f"grep -m 3 -h 'error:' {{log}} >&2; {REMOVE}; "
-    "echo '{module} was not installed: does it build for every kernel? See {log}.' >&2 ;; esac; "
-    "exit 1"
+# An interrupted run may have left dpkg half way. 2 is that somebody else is at it; whatever else
+# fails, as a module that does not build, fails again.
+READY = (
+    "for try in $(seq 30); do DEBIAN_FRONTEND=noninteractive dpkg --configure -a; "
+    "case $? in 0) apt-get -qq update && exit 0 ;; 2) ;; *) exit 1 ;; esac; sleep 10; done; exit 1"
 )
 
-# What an earlier run left like that; READY would build it, and fail, thirty times.
-CLEARED = (
-    "for module in $(dpkg-query -W -f '${db:Status-Status} ${Package}\\n' 'nvidia-*dkms*' "
-    "2>/dev/null | sed -nE '/-no-dkms/d; s/^(half-configured|unpacked) //p'); do "
-    f"{REMOVE.format(module='$module')}; done; :"
-)
+HALF = (PROGRAMS / "half_installed.sh").read_text()
+HALF = HALF.replace("{dkms}", DKMS.pattern).replace("{log}", MAKE_LOG)
+CLEARED = f"{HALF}cleared"
 
 
-def installation(wanted: Transaction) -> Iterator[str | PyinfraCommand]:
-    """Have apt do it, once nobody else is at it."""
+def preparation(wanted: Transaction) -> Iterator[str | PyinfraCommand]:
+    """Have dpkg in order, once nobody else is at it, and what DKMS builds with."""
     yield CLEARED
     yield READY
     if wanted.first:
-        yield step(wanted.first)
-        yield step(wanted, UNBUILT.format(module=wanted.packages[0], log=MAKE_LOG))
-    else:
-        yield step(wanted)
+        yield step(wanted.first, f"{HALF}remember; ", "without_headers")
 
 
-def step(wanted: Transaction, failed: str = "exit 1") -> FunctionCommand:
+def installation(wanted: Transaction) -> PyinfraCommand:
+    """Have apt install the driver itself."""
+    if wanted.first:
+        return step(wanted, HALF, f"without_module {wanted.packages[0]}")
+    return step(wanted)
+
+
+def step(wanted: Transaction, before: str = "", failed: str = ":") -> FunctionCommand:
     """The command for one transaction: apt is first asked which of the optional packages fit.
 
-    + failed: what to do where it fails
+    + before: what to do first
+    + failed: what to do where it fails, which it does all the same
     """
     names = " ".join([*wanted.packages, *(f"{name}-" for name in wanted.without)])
     fit = "".join(
@@ -66,7 +61,9 @@ def step(wanted: Transaction, failed: str = "exit 1") -> FunctionCommand:
         for name in wanted.optional
     )
     over = preferred(wanted.over) if wanted.over else ""
-    return showing_progress(f"{APT}{over}fit=; {fit}$apt {names} $fit || {{ {failed}; }}")
+    return showing_progress(
+        f"{before}{APT}{over}fit=; {fit}$apt {names} $fit || {{ {failed}; exit 1; }}"
+    )
 
 
 def preferred(codename: str) -> str:

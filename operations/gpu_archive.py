@@ -202,7 +202,8 @@ def ppa_removed() -> Commands:
             # An entry is a paragraph; a file that has no other one goes.
             yield (
                 f"awk -v RS= -v ORS='\\n\\n' '!/graphics-drivers/' {file} > {file}.new && "
-                f"mv {file}.new {file} && {{ [ -s {file} ] || rm {file}; }}"
+                f"chmod --reference={file} {file}.new && mv {file}.new {file} && "
+                f"{{ [ -s {file} ] || rm {file}; }}"
             )
         else:
             yield f"sed -i '/^[^#].*graphics-drivers/s/^/# /' {file}"

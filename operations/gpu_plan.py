@@ -8,7 +8,7 @@ from typing import Literal
 
 from facts.driver_setup import CUDA_SOURCES, Setup
 from facts.gpu import Driver
-from jupyterbox.driver_choice import Choice, System, branch_of, choose
+from jupyterbox.driver_choice import Choice, System, Unavailable, branch_of, choose
 from jupyterbox.driver_packages import Transaction, lacks_fabric_manager, numbers, transaction
 from jupyterbox.settings import Gpu
 
@@ -17,6 +17,9 @@ NOT_OURS = ("no_hardware", "passthrough")
 
 SOURCES = {"distribution": ("ubuntu", "debian"), "cuda": ("cuda",)}
 """What the fact calls the sources of the settings."""
+
+UNFIT = ("neither_cures", "secure_boot", "split")
+"""Kinds of drivers whose module is not one to load."""
 
 Reason = Literal["other", "split"]
 """Another driver shall be there, or what is there does not fit together."""
@@ -37,6 +40,58 @@ def system_of(setup: Setup) -> System:
         cuda=tuple(setup["cuda"]),
         headers=tuple(setup["headers"]),
     )
+
+
+def due(gpu: Gpu, found: Driver, setup: Setup) -> tuple[Reason, Transaction] | None:
+    """Why packages must be installed for a declared driver, and what apt shall do; else `None`.
+
+    A driver that works in what is declared stays, whether or not its archive still has it.
+
+    Raises:
+        Unavailable: something must be installed, and cannot be had for this box.
+    """
+    stays = as_declared(gpu, found, setup)
+    if stays and found["flags"]["next_boot_broken"] is not True:
+        return None
+    try:
+        wanted = planned(gpu, found, setup)
+    except Unavailable:
+        if stays:
+            # What the next boot breaks, apt cannot mend; the fact tells of it.
+            return None
+        raise
+    why = must_install(gpu, found, wanted, setup)
+    return (why, wanted) if why else None
+
+
+def as_declared(gpu: Gpu, found: Driver, setup: Setup) -> bool:
+    """Whether the driver that is there is the declared one, and no package of it is missing.
+
+    That it is not loaded, or waits for a reload or a reboot, is nothing that apt could help.
+    """
+    evidence, kind = found["evidence"], found["kind"]
+    if found["state"] == "no_driver" or branch_of(evidence["userspace"] or "") != gpu.branch:
+        return False
+    if found["state"] == "module_missing" and kind not in ("reboot_cures", "not_built"):
+        return False
+    return (
+        kind not in ("wrong_flavour", *UNFIT)
+        and not other_flavour(gpu, found)
+        and not returns(gpu, found, setup)
+        and not elsewhere(gpu, found, setup)
+        and not lacks_fabric_manager(evidence)
+    )
+
+
+def other_flavour(gpu: Gpu, found: Driver) -> bool:
+    """Whether the flavour that is installed is not the declared one."""
+    installed = found["evidence"]["flavour_on_disk"] or found["evidence"]["flavour"]
+    return gpu.flavour is not None and installed not in (None, gpu.flavour)
+
+
+def replaces(found: Driver) -> bool:
+    """Whether packages would replace what is loaded, and what somebody may compute with."""
+    return found["evidence"]["loaded"] is not None and found["state"] != "bus_lost"
 
 
 def planned(gpu: Gpu, found: Driver, setup: Setup) -> Transaction:
@@ -66,10 +121,10 @@ def must_install(gpu: Gpu, found: Driver, wanted: Transaction, setup: Setup) -> 
         return "other"
     names = {package["name"] for package in evidence["packages"]}
     there = {*wanted.packages} <= names
-    installed = evidence["flavour_on_disk"] or evidence["flavour"]
-    other = gpu.flavour is not None and installed not in (None, gpu.flavour)
     # Once they are there alone, only the module that runs is of another flavour, until a reboot.
-    if (found["kind"] == "wrong_flavour" or other) and (wanted.without or not there):
+    if (found["kind"] == "wrong_flavour" or other_flavour(gpu, found)) and (
+        wanted.without or not there
+    ):
         return "other"
     if returns(gpu, found, setup) or (not there and elsewhere(gpu, found, setup)):
         return "other"
@@ -77,10 +132,10 @@ def must_install(gpu: Gpu, found: Driver, wanted: Transaction, setup: Setup) -> 
         # Once more, it would not build either.
         return None
     missing = found["state"] == "module_missing" and found["kind"] != "reboot_cures"
-    broken = missing or flags["next_boot_broken"] is True
+    broken = missing or found["kind"] == "split" or flags["next_boot_broken"] is True
     if there:
         return "split" if broken and mendable(found, wanted, setup) else None
-    if found["kind"] in ("neither_cures", "secure_boot") or lacks_fabric_manager(evidence):
+    if found["kind"] in UNFIT or lacks_fabric_manager(evidence):
         return "other"
     return "split" if broken else None
 
@@ -120,6 +175,6 @@ def elsewhere(gpu: Gpu, found: Driver, setup: Setup) -> bool:
     if of_cuda(found, setup):
         return gpu.source != "cuda"
     if source == "cuda" and setup["cuda"]:
-        # Its repository is there, and what is installed is not in it.
-        return gpu.source == "cuda"
+        # Its repository is there, and what is installed is not in it: unless that has left it.
+        return gpu.source == "cuda" and gpu.branch in {branch_of(v) for v in setup["cuda"]}
     return source is not None and source not in SOURCES[gpu.source]

@@ -17,7 +17,7 @@ from jupyterbox.settings import Box, Gpu
 from operations.asking import ask
 from operations.conda import certificates
 from operations.gpu_archive import repository
-from operations.gpu_plan import NOT_OURS, Reason, must_install, planned
+from operations.gpu_plan import NOT_OURS, UNFIT, Reason, due, replaces
 from operations.gpu_reload import in_use, others
 
 FINE = (*NOT_OURS, "healthy", "no_driver")
@@ -77,8 +77,7 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
             "Gpu(remove_ppa=True), or take it out of apt's sources."
         )
     try:
-        wanted = planned(gpu, driver, setup)
-        installs = must_install(gpu, driver, wanted, setup)
+        installs = due(gpu, driver, setup)
     except Unavailable as error:
         yield f"{error}."
         return
@@ -87,14 +86,14 @@ def declared(gpu: Gpu, driver: Driver, setup: Setup) -> Iterator[str]:
             "the driver is from NVIDIA's .run installer, which packages cannot replace: run "
             "`nvidia-uninstall` on the box."
         )
-    elif installs and refused(driver, wanted):
+    elif installs and refused(driver, installs[1]):
         yield (
             "Secure Boot would refuse the driver's module: the key that DKMS signs it with, "
             f"{driver['evidence']['dkms_key']['certificate']}, is not enrolled. Enroll it (Secure "
             "Boot, in docs/operating.md), or switch Secure Boot off; Ubuntu's own driver needs "
             "no key."
         )
-    elif driver["kind"] == "reload_cures" or replaces(driver, installs):
+    elif driver["kind"] == "reload_cures" or (installs and not_later(driver, installs[0])):
         yield from held()
     elif not mends(driver, installs is not None):
         yield broken(driver)
@@ -105,14 +104,12 @@ def refused(driver: Driver, wanted: Transaction) -> bool:
     return wanted.first is not None and driver["evidence"]["dkms_key"]["enrolled"] is False
 
 
-def replaces(driver: Driver, installs: Reason | None) -> bool:
-    """Whether packages replace something that is loaded, and that somebody may compute with.
+def not_later(driver: Driver, why: Reason) -> bool:
+    """Whether packages replace something at once that somebody may compute with.
 
     What would break with the next boot alone is mended as soon as nobody does.
     """
-    later = installs == "split" and driver["state"] == "healthy"
-    there = driver["evidence"]["loaded"] is not None and driver["state"] != "bus_lost"
-    return installs is not None and there and not later
+    return replaces(driver) and not (why == "split" and driver["state"] == "healthy")
 
 
 def held() -> Iterator[str]:
@@ -132,9 +129,9 @@ def mends(driver: Driver, installs: bool) -> bool:
         return True
     if driver["state"] == "module_missing" and not installs:
         return driver["flags"]["next_boot_broken"] is False
-    if installs and driver["kind"] in ("neither_cures", "secure_boot"):
-        return True
-    return driver["state"] in MENDED and driver["kind"] != "secure_boot"
+    if driver["kind"] in UNFIT:
+        return installs
+    return driver["state"] in MENDED
 
 
 def urls(box: Box, found: Found) -> dict[str, str]:

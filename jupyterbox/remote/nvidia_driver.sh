@@ -40,8 +40,14 @@ section packages; dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package} ${Vers
   2>/dev/null
 section runfile; [ -e /usr/bin/nvidia-uninstall ] && echo yes
 section repositories; for archive in cuda=developer.download.nvidia.com ppa=graphics-drivers; do
-  grep -lsE "^[^#]*${archive#*=}" /etc/apt/sources.list /etc/apt/sources.list.d/*.list \
-    /etc/apt/sources.list.d/*.sources | sed "s|^|${archive%%=*}=|"; done
+  { grep -lsE "^[^#]*${archive#*=}" /etc/apt/sources.list /etc/apt/sources.list.d/*.list
+    # A paragraph of these may be switched off.
+    awk -v RS= -v name="${archive#*=}" '{ there = 0; on = 1; lines = split(tolower($0), line, "\n")
+      for (at = 1; at <= lines; at++) { if (line[at] ~ /^#/) continue
+        if (index(line[at], name)) there = 1
+        if (line[at] ~ /^enabled:[ \t]*(no|false|without|off|disable|0)[ \t]*$/) on = 0 }
+      if (there && on) print FILENAME }' /etc/apt/sources.list.d/*.sources 2>/dev/null | uniq
+  } | sed "s|^|${archive%%=*}=|"; done
 section upgrades; apt-config dump 2>/dev/null |
   grep -E '^(APT::Periodic::(Enable|Unattended-Upgrade)|Unattended-Upgrade::Package-Blacklist)'
 

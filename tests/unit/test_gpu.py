@@ -209,6 +209,31 @@ def test_not_loaded_synthetic(box: NvidiaBox) -> None:
     assert state(found) == ("not_loaded", None)
 
 
+def test_not_loaded_and_split_synthetic(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.module(OLD)
+    box.libraries(NEW)
+    found = driver(box)
+    assert state(found) == ("not_loaded", "split")
+    assert f"Module {OLD} is not loaded, and the libraries are {NEW}" in problems(found)
+    assert "modprobe" not in found["cure"]
+    assert found["cure"].startswith(f"Install module {NEW} for kernel {KERNEL}")
+    # Where the kernel that boots next has it, nothing need be installed.
+    box.kernel(NEXT)
+    box.module(NEW, NEXT)
+    found = driver(box)
+    assert state(found) == ("not_loaded", "reboot_cures")
+    assert found["cure"] == f"Reboot, into kernel {NEXT}."
+
+
+def test_a_module_that_is_not_loaded_has_no_libraries_synthetic(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.module(NEW)
+    found = driver(box)
+    assert state(found) == ("no_driver", "no_libraries")
+    assert found["cure"].startswith(f"Install the libraries of driver {NEW}")
+
+
 SIGNED = said("modinfo/nvidia-dkms-signed__535.129.03.txt")
 SIGNED_WITH = "61:e0:9a:71:83:7c:41:fb:a6:77:8b:3d:cf:c4:88:d1:93:87:1d:15"
 LISTED = said("mokutil-list-enrolled/canonical-and-dkms__ubuntu22.04.txt")
@@ -264,6 +289,19 @@ def test_without_secure_boot_nobody_asks_who_signed(box: NvidiaBox) -> None:
     assert state(found) == ("not_loaded", None)
     assert found["evidence"]["trusted"] is None
     assert found["evidence"]["dkms_key"]["enrolled"] is None
+
+
+def test_without_validation_in_shim_nothing_is_refused_synthetic(box: NvidiaBox) -> None:
+    box.device("0000:07:00.0", RTX_3060, driver=None)
+    box.write(f"fake/modinfo/{KERNEL}/nvidia", SIGNED)
+    box.libraries("535.129.03")
+    box.secure_boot(LISTED)
+    # The second line as mokutil's source has it; nobody recorded both.
+    enabled = said("mokutil-sb-state/enabled.txt")
+    box.write("fake/says/mokutil-state", f"{enabled}SecureBoot validation is disabled in shim\n")
+    found = driver(box)
+    assert found["evidence"]["secure_boot"] is False
+    assert state(found) == ("not_loaded", None)
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -702,6 +740,19 @@ def test_the_ppa_is_reported(box: NvidiaBox) -> None:
     found = driver(box)
     assert found["evidence"]["repositories"] == [{"archive": "ppa", "file": name}]
     assert problems(found).startswith(f"{name} names the PPA")
+
+
+@pytest.mark.parametrize("off", ["Enabled: no", "enabled:  False ", "ENABLED: 0"])
+def test_an_archive_that_is_switched_off_is_none_synthetic(box: NvidiaBox, off: str) -> None:
+    name = "/etc/apt/sources.list.d/cuda.sources"
+    stanza = "Types: deb\nURIs: https://developer.download.nvidia.com/compute/cuda\nSuites: /\n"
+    box.write(name[1:], f"{stanza}{off}\n")
+    assert driver(box)["evidence"]["repositories"] == []
+    # That is the paragraph's own, and not the file's.
+    box.write(name[1:], f"{stanza}Enabled: yes\n\n{stanza}{off}\n\n{stanza}# {off}\n")
+    assert driver(box)["evidence"]["repositories"] == [{"archive": "cuda", "file": name}]
+    box.write(name[1:], stanza.replace("URIs", "#URIs"))
+    assert driver(box)["evidence"]["repositories"] == []
 
 
 BLACKLIST = ["nvidia-", "libnvidia-", "xserver-xorg-video-nvidia", "linux-modules", "linux-image"]

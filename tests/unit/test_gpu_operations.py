@@ -24,10 +24,8 @@ from facts.driver_setup import (
 )
 from facts.gpu import NvidiaDriver
 from jupyterbox import layout
-from jupyterbox.driver_packages import Transaction
 from jupyterbox.settings import Box, Gpu, Mirrors
 from operations import gpu, gpu_apt, gpu_archive, gpu_care, gpu_problems, preflight
-from operations.packages import READY
 from tests.unit.box import DEPLOYED, NO_GPU, converged
 from tests.unit.engine import Shown, deployed, engine, fact, plan, programs, recorded
 from tests.unit.engine import run as run_all
@@ -68,7 +66,7 @@ def run(*arguments: Any, **options: Any) -> list[Shown]:
 
 def transactions(commands: list[Shown]) -> list[tuple[str, list[str]]]:
     """What apt is asked for, and which packages it is asked for besides, if it can have them."""
-    assert commands[:2] == [gpu_apt.CLEARED, READY]
+    assert commands[:2] == [gpu_apt.CLEARED, gpu_apt.READY]
     found = []
     for command in commands[2:]:
         assert "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l" in command
@@ -346,93 +344,6 @@ def test_what_dkms_built_and_the_other_flavour_go_in_the_same_transaction() -> N
     ]
 
 
-def test_apt_is_asked_which_of_the_optional_packages_fit(tmp_path: Path) -> None:
-    apt = tmp_path / "apt-get"
-    # One that knows neither of the packages for this kernel.
-    apt.write_text(
-        "#!/bin/sh\ncase $* in *-s*old-kernel*) exit 100 ;; *-s*) exit 0 ;; esac\necho ran $*\n"
-    )
-    apt.chmod(0o755)
-    wanted = Transaction(("a", "b"), ("old-kernel", "tools"), without=("c",))
-    [command] = gpu_apt.step(wanted).args
-    done = subprocess.run(
-        ["/bin/sh", "-c", command.get_raw_value()],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.endswith(" install a b c- tools\n")
-
-
-REMOVED = "-y -qq -o DPkg::Lock::Timeout=300 --allow-change-held-packages remove nvidia-kernel-dkms"
-
-
-def with_packages(tmp_path: Path, said: str, command: Shown) -> Any:
-    """Run a command where dpkg says so of packages, and apt installs none; what apt was asked."""
-    asked = tmp_path / "asked"
-    asked.write_text("")
-    for name, does in {
-        "apt-get": f"echo $* >>{asked}\n"
-        "case $* in *' -s '* | *remove*) ;; *) echo 'E: no space' >&2; exit 100 ;; esac",
-        "dpkg-query": f"printf '{said}'",
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
-        (tmp_path / name).chmod(0o755)
-    done = subprocess.run(
-        ["/bin/sh", "-c", str(command)],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stderr, asked.read_text().splitlines()
-
-
-@pytest.mark.parametrize("state", ["half-configured", "unpacked", "installed", "not-installed", ""])
-def test_a_module_that_does_not_build_is_taken_off_again_and_told(
-    tmp_path: Path, state: str
-) -> None:
-    # As on Debian 13 on 2026-11-23, with kernel 6.12.117.
-    error = "nv-pci.c:237:9: error: too few arguments to function 'pci_resize_resource'"
-    (tmp_path / "make.log").write_text(f"CC nv-pci.o\n{error}\n")
-    says = {**driver("trixie"), **setup("trixie")}
-    *_, command = run(gpu.driver, branch="550", says=says)
-    assert "'${db:Status-Status}' nvidia-kernel-dkms" in command
-    log = tmp_path / "kept.log"
-    command = str(command).replace("/var/lib/dkms/nvidia*/*/build", str(tmp_path))
-    command = command.replace(gpu_apt.MAKE_LOG, str(log))
-    code, told, asked = with_packages(tmp_path, state, command)
-    assert code == 1
-    if state in ("half-configured", "unpacked"):
-        assert told == (
-            f"E: no space\n{error}\nnvidia-kernel-dkms was not installed: does it build for every "
-            f"kernel? See {log}.\n"
-        )
-        assert asked[-1] == REMOVED
-    else:
-        # Whatever else apt fails with, it says itself; what was there stays.
-        assert told == "E: no space\n"
-        assert "remove" not in str(asked)
-
-
-@pytest.mark.parametrize(
-    ("said", "asked"),
-    [
-        ("half-configured nvidia-kernel-dkms\\ninstalled nvidia-dkms-580\\n", [REMOVED]),
-        ("unpacked nvidia-kernel-dkms\\n", [REMOVED]),
-        ("installed nvidia-kernel-dkms\\n", []),
-        ("unpacked nvidia-headless-no-dkms-580-server\\n", []),
-        ("", []),
-    ],
-)
-def test_a_module_that_did_not_build_before_is_not_built_by_dpkg_again(
-    tmp_path: Path, said: str, asked: list[str]
-) -> None:
-    cleared, ready, *_ = run(gpu.driver, says={**driver("noble"), **setup()})
-    assert ready == READY
-    assert with_packages(tmp_path, said, cleared) == (0, "", asked)
-
-
 # --- what is there, and what is not wanted ---
 
 
@@ -463,6 +374,61 @@ def test_a_driver_that_waits_for_a_reboot_is_left_alone() -> None:
     says = {**works(loaded="", modules=following, gpus=[(RTX_3060, "")]), **setup()}
     assert fact(NvidiaDriver, says)["state"] == "module_missing"
     assert run(gpu.driver, says=says) == []
+
+
+GONE = works("570.211.01", packages=["ii nvidia-driver-570 570.211.01-0ubuntu0.24.04.1"])
+"""A driver that works, of a branch that its archive does not have any more."""
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        GONE,
+        works("570.211.01", packages=["ii nvidia-dkms-570-open 570.211.01-0ubuntu1"]),
+        # What is not loaded, or waits, is there all the same.
+        works("570.211.01", loaded="", gpus=[(RTX_3060, "")]),
+        works("570.211.01", loaded="570.195.03"),
+        # Its fabric manager is there as well.
+        works(
+            "570.211.01",
+            pci=SWITCHED,
+            packages=["ii nvidia-fabricmanager-570 570.211.01-0ubuntu0.24.04.1"],
+        ),
+        # What the next boot breaks, no package mends.
+        works("570.211.01", modules={KERNELS["noble"]: "570.211.01", "6.8.0-999-generic": ""}),
+    ],
+    ids=["gone", "by hand", "not loaded", "to be reloaded", "switches", "next boot"],
+)
+def test_a_driver_stays_whose_branch_its_archive_does_not_have_any_more(
+    says: dict[Any, Any],
+) -> None:
+    box = {**says, **setup(), **NOBODY}
+    assert problems(Gpu(branch="570"), says, setup(), NOBODY) == []
+    loads = fact(NvidiaDriver, says)["state"] == "not_loaded"
+    assert run(gpu.driver, branch="570", says=box) == ([LOAD] if loads else [])
+
+
+def test_a_driver_stays_whose_branch_nvidias_repository_does_not_have_any_more() -> None:
+    theirs = "cuda=/etc/apt/sources.list.d/cuda.list"
+    rows = ["ii libnvidia-compute-570 570.211.01-0ubuntu1"]
+    says = works("570.211.01", packages=rows, repositories=[theirs])
+    has = with_cuda("noble", ["580.95.05-0ubuntu1"])
+    assert problems(Gpu(branch="570", source="cuda"), says, has) == []
+    assert run(gpu.driver, branch="570", source="cuda", says={**says, **has}) == []
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"branch": "570", "flavour": "proprietary"},
+        {"branch": "570", "source": "cuda"},
+        {"branch": "535"},
+    ],
+)
+def test_what_is_not_there_and_cannot_be_had_is_refused(declared: dict[str, Any]) -> None:
+    has = with_cuda("noble", ["580.95.05-0ubuntu1"])
+    assert "does not have branch" in str(problems(Gpu.model_validate(declared), GONE, has))
+    assert "does not have branch" in refusal({**GONE, **has}, **declared)
 
 
 OLD_ROWS = [
@@ -539,6 +505,25 @@ def test_a_driver_that_was_only_not_loaded_is_loaded() -> None:
     says = {**works(loaded="", gpus=[(RTX_3060, "")]), **setup()}
     assert fact(NvidiaDriver, says)["state"] == "not_loaded"
     assert run(gpu.driver, says=says) == [LOAD]
+
+
+def test_a_module_that_the_libraries_do_not_fit_is_not_loaded() -> None:
+    rows = [row.replace("hi ", "ii ") for row in OLD_ROWS]
+    rows[3] = "ii nvidia-utils-580-server 580.178.04-0ubuntu0.24.04.1"
+    behind: dict[str, Any] = {"modules": {KERNELS["noble"]: "580.173.02"}, "packages": rows}
+    says = works(loaded="", gpus=[(RTX_3060, "")], **behind)
+    assert fact(NvidiaDriver, says)["kind"] == "split"
+    # Packages that fit are on their way, and then it is loaded.
+    assert problems(Gpu(), says, setup()) == []
+    after = works(loaded="", gpus=[(RTX_3060, "")])
+    commands = run(gpu.driver, says=becoming({**says, **setup()}, INSTALLS, after))
+    assert commands[-1] == LOAD and len(transactions(commands[:-1])) == 1
+    # Where apt has none, it is told, and stays as it is.
+    nothing = works(loaded="", gpus=[(RTX_3060, "")], modules=behind["modules"])
+    [refused] = problems(Gpu(), nothing, setup())
+    assert refused.startswith("the GPU's driver is broken (not_loaded): Module 580.173.02 is not")
+    assert run(gpu.driver, says={**nothing, **setup()}) == []
+    assert problems(None, says) != []
 
 
 INSTALLS = "--force-confdef"
@@ -930,7 +915,10 @@ def test_the_ppa_of_the_article_goes(
     [command] = run(gpu_archive.ppa_removed, says=driver(repositories=[f"ppa={path}"]))
     file = tmp_path / name
     file.write_text(before)
-    subprocess.run(["/bin/sh", "-c", command.replace(path, str(file))], check=True)
+    # Whatever root's umask is, users' apt reads it.
+    shell = f"umask 077; {command.replace(path, str(file))}"
+    subprocess.run(["/bin/sh", "-c", shell], check=True)
+    assert not file.exists() or file.stat().st_mode & 0o777 == 0o644
     assert (file.read_text() if file.exists() else None) == after
     assert run(gpu_archive.ppa_removed, says=driver()) == []
 
@@ -1266,6 +1254,21 @@ def test_another_branch_waits_for_whoever_computes() -> None:
     assert problems(Gpu(), works("570.211.01"), setup(), NOBODY) == []
     [held] = problems(Gpu(), works("570.211.01"), setup(), holders(ADA))
     assert held.startswith("the GPU is held by")
+
+
+def test_whoever_has_begun_to_compute_meanwhile_keeps_the_driver() -> None:
+    says = {**works("570.211.01"), **setup()}
+    assert "the GPU is held by process 4937 (python) of ada" in refusal({**says, **holders(ADA)})
+    # While apt was getting ready, which may take minutes.
+    found = run(
+        gpu.driver,
+        says=becoming({**says, **NOBODY}, "dpkg --configure -a", {**says, **holders(ADA)}),
+    )
+    assert [found[0], found[1]] == [gpu_apt.CLEARED, gpu_apt.READY]
+    assert len(found) == 3 and "- the GPU is held by process 4937" in str(found[2])
+    # What is not loaded, nobody computes with.
+    says = {**works("570.211.01", loaded="", gpus=[(RTX_3060, "")]), **setup(), **holders(ADA)}
+    assert INSTALLS in str(run(gpu.driver, says=says)[2])
 
 
 def test_a_deploy_does_not_refuse_the_box_that_it_left_waiting_for_a_reboot() -> None:

@@ -19,6 +19,21 @@ TOLD = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("device", "drive"),
+    [
+        ("10de:2342", ["open"]),
+        ("10de:2348", ["open"]),
+        ("10de:2330", ["open", "proprietary"]),
+        ("10de:2941", ["open"]),
+        ("10de:1b81", ["proprietary"]),
+    ],
+    ids=["GH200", "GH200 144G", "H100", "GB200", "GTX 1070"],
+)
+def test_what_drives_a_gpu(device: str, drive: list[str]) -> None:
+    assert flavours(device) == drive
+
+
 def test_drivers_that_say_which_cuda_they_serve() -> None:
     assert len(TOLD) >= 8
     for driver, cuda in TOLD:
