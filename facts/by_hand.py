@@ -22,14 +22,16 @@ class HubByHand(TypedDict):
     """A hub that was made by hand; `None` for what of it is not there.
 
     `taken_over` says that ours is in its place already, and only what it has left lies about;
-    `venv` that it is in /opt/jupyterhub; `elsewhere` is the program that its unit starts instead.
-    `other_database` is the line that has it use no sqlite file. `users` are those that it knows,
-    `servers` the accounts whose processes end with its unit.
+    `venv` that it is in /opt/jupyterhub; `elsewhere` is the program that its unit starts instead,
+    and `overridden` the drop-in that says what it starts. `misses` is the path of a database that
+    is not there, `other_database` where it is said that it uses no sqlite file. `users` are those
+    that it knows, `servers` the accounts whose processes end with its unit.
     """
 
     taken_over: bool
     venv: bool
     unit: str | None
+    overridden: str | None
     config: str | None
     database: str | None
     cookie_secret: str | None
@@ -38,7 +40,8 @@ class HubByHand(TypedDict):
     servers: list[str]
     sets: list[Sets]
     elsewhere: str | None
-    other_database: int | None
+    misses: str | None
+    other_database: str | None
 
 
 class EnvironmentByHand(TypedDict):
@@ -89,12 +92,12 @@ class ByHand(FactBase[ByHandState]):
     {
         "hub": {
             "taken_over": False, "venv": True,
-            "unit": "/etc/systemd/system/jupyterhub.service",
+            "unit": "/etc/systemd/system/jupyterhub.service", "overridden": None,
             "config": "/opt/jupyterhub/etc/jupyterhub/jupyterhub_config.py",
             "database": "/jupyterhub.sqlite", "cookie_secret": "/jupyterhub_cookie_secret",
             "proxy_pid": "/jupyterhub-proxy.pid", "users": ["ada", "bob"], "servers": ["ada"],
             "sets": [{"option": "Spawner.default_url", "line": 1234, "value": "/lab"}],
-            "elsewhere": None, "other_database": None,
+            "elsewhere": None, "misses": None, "other_database": None,
         },
         "commands": False,
     }

@@ -47,7 +47,8 @@ def take_over(box: Box, adopt: Any = None) -> Commands:
     """Take over a hub that was made by hand, and keep the article's path to its commands.
 
     + box: what it shall be
-    + adopt: `yes` where users' servers that run in it may end with it
+    + adopt: `yes` where users' servers that run in it may end with it, and where its users need
+      not move over
     """
     there = ask(ByHand)
     if there["hub"]:
@@ -60,7 +61,7 @@ def take_over(box: Box, adopt: Any = None) -> Commands:
     yield f"ln -sfn current/bin {link} && mv -T {link} {layout.ROOT}/bin"
 
 
-def adopted(box: Box, even_with_servers: bool) -> Iterator[str | PyinfraCommand]:
+def adopted(box: Box, insisted: bool) -> Iterator[str | PyinfraCommand]:
     """Everything of the new hub is laid out and checked first; the program does the rest."""
     waiting = f"{layout.STATE}/adopting"
     staged = {path: f"{waiting}/{posixpath.basename(path)}" for path in rendered(box)}
@@ -86,7 +87,7 @@ def adopted(box: Box, even_with_servers: bool) -> Iterator[str | PyinfraCommand]
         private=[layout.CONFIG_D],
         url=f"{address_on_box(box.hub)}hub/health",
         timeout=HEALTH_TIMEOUT,
-        even_with_servers=even_with_servers,
+        insisted=insisted,
     )
     yield load
     yield showing_progress(takeover)
@@ -103,14 +104,25 @@ def problems(box: Box, found: HubByHand, adopt: Any) -> Iterator[str]:
             f"article's hub in {layout.ROOT}: stop and disable it, and move its file away."
         )
         return
+    if found["overridden"]:
+        yield (
+            f"{found['overridden']} has the command of the hub that was made by hand, and would "
+            f"have the new one start that: say it in {found['unit']}, and remove it there."
+        )
     if found["other_database"] and "db_url" not in box.hub.extra_config:
         yield (
-            f"{found['config']}, line {found['other_database']}, has the hub that was made by hand "
+            f"{found['other_database']}, has the hub that was made by hand "
             "use a database that is no sqlite file: say the same in Hub(extra_config=...), and it "
             "stays where it is."
         )
     if adopt == "yes":
         return
+    if found["misses"]:
+        yield (
+            f"the hub that was made by hand has no database at {found['misses']}, where it would "
+            "have it by its unit and its configuration: say in that where it is "
+            "(c.JupyterHub.db_url), or deploy with --data adopt=yes, and with none of its users."
+        )
     if found["servers"]:
         yield (
             f"servers of {', '.join(found['servers'])} run in the hub that was made by hand, and "

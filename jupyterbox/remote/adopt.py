@@ -3,13 +3,16 @@
 Arguments: root, state_dir, kept (the directory where everything of the old hub stays), unit (the
 path of the hub's), proxy (the name of that unit), files (the new hub's, by where they shall lie:
 where they wait), private (directories of its configuration), url (of the health page), timeout
-(seconds to wait for it), even_with_servers.
+(seconds to wait for it), insisted (whether servers may end with it, or its users be lost).
 
 The configuration of either hub, and its unit, lie below `root`/etc: the exchange of that directory
 is the switch. Whatever dies before it, the old hub is what starts next, with all of its state where
-it was; after it, the new one. What does not come up healthy is switched back.
+it was; after it, the new one. What does not come up healthy is switched back. Where the old hub has
+its database at the very place of the new one's, it is copied, and that copy is gone back to.
 """
 
+import fcntl
+import filecmp
 import json
 import os
 import shutil
@@ -17,14 +20,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 
-from by_hand import hub_by_hand
+from by_hand import MARK, hub_by_hand, options, sqlite_file, text_of
 from exchange import exchange
+from laying import aside, copy_tree, free, lay, link, move, own, sync_tree, write
 from make_secrets import make
 from schema import copy
+from units import said
 from wait_for_hub import journal, wait
 
+STATE = ("database", "cookie_secret", "proxy_pid")
+BESIDE = ("journal", "wal", "shm")
+"""What sqlite has beside a database: to no other one of that name may it be applied."""
 OWN = ("bin", "lib", "lib64", "include", "share", ".gitignore", "pyvenv.cfg")
 """What a venv has put into its directory; the last one is its mark."""
 NOTE = """\
@@ -74,7 +82,8 @@ class Takeover:
         self.root, self.state, self.kept = root, state_dir, kept
         self.unit, self.hub, self.proxy = unit, os.path.basename(unit), proxy
         self.etc, self.other_etc = f"{root}/etc", f"{kept}/etc"
-        self.answered = f"{kept}/answered"
+        self.answered, self.stopped = f"{kept}/answered", f"{kept}/stopped"
+        self.database, self.secret = f"{state_dir}/jupyterhub.sqlite", f"{state_dir}/cookie_secret"
         self.files, self.private = files, private
         self.url, self.timeout = url, timeout
 
@@ -82,41 +91,105 @@ class Takeover:
         """The hub by hand, as it is now; None where nothing is left of it."""
         return hub_by_hand(self.root, self.unit)
 
+    def noted(self):
+        """The same as it was when it was taken over; None where nobody has noted that."""
+        with suppress(FileNotFoundError), open(f"{self.kept}/found.json") as file:
+            return json.load(file)
+
+    def ours(self, etc):
+        """Whether a directory of configuration is the new hub's: it has our unit in it."""
+        return (text_of(f"{etc}/systemd/{self.hub}") or "").startswith(MARK)
+
     def inside(self, path):
         """Where a file of the new hub lies below its etc."""
         if path == self.unit:
             return f"systemd/{self.hub}"
         return os.path.relpath(path, self.etc)
 
+    def in_etc(self, path):
+        """Whether a file lies below etc, by whatever path: it goes where that goes."""
+        place = os.path.realpath(os.path.dirname(path))
+        return f"{place}/".startswith(f"{os.path.realpath(self.etc)}/")
+
+    def in_use(self, path):
+        """Whether a file is one that the new hub uses: it must stay there."""
+        places = [self.database, self.secret, *self.files]
+        for text in map(text_of, [*self.files.values(), *self.operators()]):
+            for one in options(text or ""):
+                if one["option"] in ("JupyterHub.db_url", "JupyterHub.cookie_secret_file"):
+                    place = sqlite_file(one["value"] or "://")
+                    places.append(os.path.join(self.state, place or ""))
+        places = [place for place in places if os.path.isfile(place)]
+        return os.path.isfile(path) and any(os.path.samefile(path, place) for place in places)
+
+    def operators(self):
+        """The operator's own configuration, which the new hub reads after ours."""
+        for path in self.private:
+            for etc in (self.etc, self.other_etc):
+                directory = os.path.join(etc, self.inside(path))
+                with suppress(OSError):
+                    yield from (os.path.join(directory, name) for name in os.listdir(directory))
+
     def lay_out(self, found):
         """Make everything of the new hub beside the old one, which notices nothing."""
-        if os.path.exists(self.answered):
+        theirs = os.path.lexists(self.other_etc) and not self.ours(self.other_etc)
+        if theirs or os.path.exists(self.answered):
             # Of another time: somebody has gone back since.
             os.rename(self.kept, free(f"{self.kept}-before"))
         os.makedirs(self.kept, mode=0o700, exist_ok=True)
-        shutil.rmtree(self.other_etc, ignore_errors=True)
-        os.makedirs(self.etc, exist_ok=True)
-        shutil.copytree(self.etc, self.other_etc, symlinks=True, ignore=self.of_the_venv)
-        # The hub would be restarted for one that is made after it has started.
-        for path in self.private:
-            os.makedirs(os.path.join(self.other_etc, self.inside(path)), exist_ok=True)
-            os.chmod(os.path.join(self.other_etc, self.inside(path)), 0o700)
+        self.lay_out_etc(found)
         for path, waiting in self.files.items():
-            if path == self.unit or path.startswith(f"{self.etc}/"):
-                private = 0o644 if path == self.unit else 0o600
-                lay(waiting, os.path.join(self.other_etc, self.inside(path)), private)
-            else:
+            if not self.of_etc(path):
                 lay(waiting, path, 0o644)
         for name in ("proxy.env", "cookie_secret"):
             make(self.state, name)
         kernels = f"{self.root}/share/jupyter/kernels"
         if os.path.isdir(kernels) and not os.path.exists(f"{self.kept}/kernels"):
-            shutil.copytree(kernels, f"{self.kept}/kernels", symlinks=True)
+            copy_tree(kernels, f"{self.kept}/kernels")
         self.note(found)
 
-    def of_the_venv(self, directory, _):
-        """What packages have put below etc; what the operator has put there stays."""
-        return ["jupyter"] if directory == self.etc else []
+    def of_etc(self, path):
+        """Whether a file of the new hub waits below etc for the switch."""
+        return path == self.unit or path.startswith(f"{self.etc}/")
+
+    def lay_out_etc(self, found):
+        """The new hub's etc: what the operator has put into the old one stays in it."""
+        new = f"{self.other_etc}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        os.makedirs(self.etc, exist_ok=True)
+        shutil.copytree(self.etc, new, symlinks=True, ignore=self.left_out(found))
+        # The hub would be restarted for one that is made after it has started.
+        for path in self.private:
+            os.makedirs(os.path.join(new, self.inside(path)), exist_ok=True)
+            os.chmod(os.path.join(new, self.inside(path)), 0o700)
+        for path, waiting in filter(lambda one: self.of_etc(one[0]), self.files.items()):
+            mode = 0o644 if path == self.unit else 0o600
+            lay(waiting, os.path.join(new, self.inside(path)), mode)
+        sync_tree(new)
+        self.discard_other()
+        os.rename(new, self.other_etc)
+
+    def discard_other(self):
+        """Remove the new hub's etc while the old one's is in its place."""
+        if self.ours(self.other_etc):
+            # Cut short, it could not be told from the old one's any more.
+            gone = f"{self.kept}/etc.gone"
+            shutil.rmtree(gone, ignore_errors=True)
+            os.rename(self.other_etc, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def left_out(self, found):
+        """What the new etc does without: what packages have put there, and the old hub's state."""
+        state = [found[what] for what in STATE if found[what]]
+        state += [f"{path}-{beside}" for path in state for beside in BESIDE]
+        state = {(os.path.realpath(os.path.dirname(p)), os.path.basename(p)) for p in state}
+
+        def ignored(directory, names):
+            place = os.path.realpath(directory)
+            packages = {"jupyter"} if directory == self.etc else set()
+            return {name for name in names if name in packages or (place, name) in state}
+
+        return ignored
 
     def note(self, found):
         """Write down what is kept, where it was, and how to go back."""
@@ -131,6 +204,8 @@ class Takeover:
             back.append(f"ln -sfn {self.etc}/systemd/{self.hub} {self.unit}")
         for what, path in self.keeps({**found, "proxy_pid": None}):
             lines.append(f"    {what}, which was {path}")
+            if self.in_use(path):
+                back.append(f"mv {path} {self.root}.new/")
             back.append(f"cp -a {self.kept}/{what} {path}")
         text = NOTE.format(
             lines="\n".join(lines),
@@ -144,26 +219,34 @@ class Takeover:
 
     def keeps(self, found):
         """What is kept of it besides its directory: the name of each, and where it was."""
-        if found["config"] and not found["config"].startswith(f"{self.etc}/"):
-            yield "jupyterhub_config.py", found["config"]
-        for what in ("database", "cookie_secret", "proxy_pid"):
-            if found[what]:
+        config = found["config"]
+        if config and not self.in_etc(config):
+            yield "jupyterhub_config.py", config
+        for what in STATE:
+            if found[what] and not self.in_etc(found[what]):
                 yield os.path.basename(found[what]), found[what]
 
     def take_over(self, found):
-        """Stop the old hub, bring its state over, and switch; at whatever fails it runs again."""
+        """Stop the old hub, bring its state over, and switch."""
+        systemctl("daemon-reload")
         if found["unit"]:
             self.link_unit(found["unit"])
-        started = systemctl("is-active", self.hub) == 0
-        if started and systemctl("stop", self.hub):
+        self.stop()
+        self.bring(found)
+        exchange(self.etc, self.other_etc)
+
+    def stop(self):
+        """Stop the old hub, and wait until it has: a run that died may have told it to."""
+        if said(["systemctl", "is-active", self.hub]).strip() in ("inactive", "failed", "unknown"):
+            return
+        write(self.stopped, "")
+        if systemctl("stop", self.hub):
             raise Refused(f"{self.hub} does not stop.")
-        try:
-            self.bring(found)
-            exchange(self.etc, self.other_etc)
-        except BaseException:
-            if started:
-                systemctl("start", self.hub)
-            raise
+
+    def resume(self):
+        """Start the old hub again, if this run or one that died has stopped it."""
+        if os.path.exists(self.stopped):
+            systemctl("start", self.hub)
 
     def see(self):
         """Have the new hub answer.
@@ -185,19 +268,38 @@ class Takeover:
         below = f"{self.etc}/systemd/{self.hub}"
         if os.path.realpath(unit) == os.path.realpath(below):
             return
+        if os.path.lexists(below) and not filecmp.cmp(unit, below, shallow=False):
+            os.rename(below, free(f"{below}.before"))
         lay(unit, below, 0o644)
         link(below, unit)
         systemctl("daemon-reload")
 
     def bring(self, found):
-        """Copy database and cookie secret, which nobody uses now, to where the new hub has its own.
+        """Bring database and cookie secret, which nobody uses now, to where the new hub has them.
 
-        The secret lets everybody stay logged in.
+        The secret lets everybody stay logged in. What is there already is copied for the way back.
         """
-        if found["database"]:
-            copy(found["database"], f"{self.state}/jupyterhub.sqlite")
-        if found["cookie_secret"]:
-            lay(found["cookie_secret"], f"{self.state}/cookie_secret", 0o600)
+        for what, place in (("database", self.database), ("cookie_secret", self.secret)):
+            path = found[what]
+            if path and self.in_use(path):
+                kept = f"{self.kept}/{os.path.basename(path)}"
+                copy(path, kept) if what == "database" else lay(path, kept, 0o600)
+                own(kept, path)
+            elif path and what == "database":
+                self.make_way(place)
+                copy(path, place)
+            elif path:
+                lay(path, place, 0o600)
+
+    def make_way(self, database):
+        """Keep a database that was there from before, whose users are others."""
+        if os.path.lexists(database):
+            # Its name must not be that of a copy that a release has left.
+            kept = spare(database, free(f"{self.state}/jupyterhub-before.sqlite"))
+            say(f"the database that was at {database} is kept as {kept}")
+        for path in (database, *(f"{database}-{beside}" for beside in BESIDE)):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
 
     def starts(self):
         """Start the new hub; why it does not answer, None if it does."""
@@ -215,117 +317,128 @@ class Takeover:
     def back(self):
         """Return to the old hub."""
         systemctl("disable", "--now", self.hub, self.proxy)
-        exchange(self.etc, self.other_etc)
+        given_back = self.give_back(self.noted() or {})
+        # Before the exchange: systemd's unit is below etc then, whichever that is.
         link(f"{self.etc}/systemd/{self.hub}", self.unit)
+        exchange(self.etc, self.other_etc)
         systemctl("daemon-reload")
         systemctl("enable", "--now", self.hub)
-        # All that is in there are copies, and the new hub's etc.
-        shutil.rmtree(self.kept, ignore_errors=True)
+        if given_back and self.ours(self.other_etc):
+            # All that is in there are copies, and the new hub's etc.
+            self.discard_other()
+            shutil.rmtree(self.kept, ignore_errors=True)
+
+    def give_back(self, noted):
+        """Have the database as it was, if both hubs use it; whether it is.
+
+        What the new hub has made of it is kept, too.
+        """
+        database = noted.get("database")
+        kept = f"{self.kept}/{os.path.basename(database or '')}"
+        if not (database and os.path.isfile(kept) and self.in_use(database)):
+            return True
+        try:
+            spare(database, free(f"{self.state}/jupyterhub-since.sqlite"))
+            with closing(sqlite3.connect(kept)) as old, closing(sqlite3.connect(database)) as made:
+                old.backup(made)
+        except (OSError, sqlite3.Error) as error:
+            say(f"{database} could not be copied back ({error}): as it was, it is in {kept}")
+            return False
+        return True
 
     def tidy(self):
         """Move aside what the old hub has left; the mark of its venv comes last."""
-        with suppress(FileNotFoundError), open(f"{self.kept}/found.json") as file:
-            for what, path in self.keeps(json.load(file)):
-                if os.path.isfile(path) and not os.path.exists(f"{self.kept}/{what}"):
-                    shutil.move(path, f"{self.kept}/{what}")
-        with suppress(FileNotFoundError):
-            os.unlink(f"{self.etc}/systemd/{self.hub}")
+        for what, path in self.keeps(self.noted() or {}):
+            self.set_aside(path, f"{self.kept}/{what}")
+        for path in (self.stopped, f"{self.etc}/systemd/{self.hub}"):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        with suppress(OSError):
             os.rmdir(f"{self.etc}/systemd")
         for name in OWN[1:-1]:
             aside(f"{self.root}/{name}", f"{self.kept}/{name}", but="jupyter/kernels")
-        programs = f"{self.root}/bin"
+        programs, kept = f"{self.root}/bin", f"{self.kept}/bin"
         if not os.path.islink(programs):
-            os.symlink("current/bin", f"{self.kept}/bin")
-            exchange(programs, f"{self.kept}/bin")
+            kept = kept if os.path.islink(kept) else free(kept)
+            link("current/bin", kept)
+            exchange(programs, kept)
         aside(f"{self.root}/{OWN[-1]}", f"{self.kept}/{OWN[-1]}")
 
-
-def free(path):
-    """A path like it at which there is nothing."""
-    number, found = 1, path
-    while os.path.lexists(found):
-        number += 1
-        found = f"{path}-{number}"
-    return found
-
-
-def aside(path, kept, but=None):
-    """Move something out of the way, but for one directory below it."""
-    if not os.path.lexists(path):
-        return
-    if not but or not os.path.isdir(os.path.join(path, but)):
-        os.rename(path, kept)
-        return
-    first, _, rest = but.partition("/")
-    os.makedirs(kept, exist_ok=True)
-    for name in os.listdir(path):
-        if name != first:
-            os.rename(os.path.join(path, name), os.path.join(kept, name))
-    if rest:
-        aside(os.path.join(path, first), os.path.join(kept, first), rest)
+    def set_aside(self, path, kept):
+        """Move a file of the old hub, unless it is the new one's, too."""
+        if not os.path.isfile(path) or self.in_use(path):
+            return
+        if not os.path.lexists(kept):
+            move(path, kept)
+        elif filecmp.cmp(path, kept, shallow=False):
+            # A run that died had it copied to another file system.
+            os.unlink(path)
 
 
-def lay(source, target, mode):
-    """Put a copy of a file in its place, whole or not at all."""
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(source, "rb") as file:
-        write(target, file.read().decode(errors="surrogateescape"), mode)
+def spare(database, kept):
+    """Copy a database, whatever is in it; the path of the copy."""
+    try:
+        copy(database, kept)
+    except sqlite3.Error:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{kept}.new")
+        shutil.copy2(database, kept)
+    return kept
 
 
-def write(path, text, mode=0o600):
-    """Write a file, whole or not at all."""
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(new)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "w", errors="surrogateescape") as file:
-        os.fchmod(descriptor, mode)
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(new, path)
-
-
-def link(target, path):
-    """Make a link in the place of whatever file is there."""
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(new)
-    os.symlink(target, new)
-    os.rename(new, path)
-
-
-def adopt(takeover, even_with_servers):
+def adopt(takeover, insisted):
     """Take over what is there, from wherever a run before this one has come to."""
     found = takeover.found()
     if not found:
         return
-    if found["servers"] and not (found["taken_over"] or even_with_servers):
-        raise Refused(
-            f"servers of {', '.join(found['servers'])} run in the hub that was made by hand, and "
-            "would end with it: the hub was left as it is."
-        )
     if not found["taken_over"]:
-        takeover.lay_out(found)
-    # Whoever is gone from here on, somebody's hub answers in the end.
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if not found["taken_over"]:
-        takeover.take_over(found)
+        try:
+            if not insisted:
+                check(found)
+            takeover.lay_out(found)
+            see_to_the_end()
+            takeover.take_over(found)
+        except BaseException:
+            takeover.resume()
+            raise
+    see_to_the_end()
     takeover.see()
     takeover.tidy()
     say(f"the hub answers; what was made by hand is in {takeover.kept}, see the README there")
 
 
+def see_to_the_end():
+    """Whoever is gone from here on, somebody's hub answers in the end."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def check(found):
+    """Refuse what nobody has asked for: preflight has looked a while ago."""
+    if found["servers"]:
+        raise Refused(
+            f"servers of {', '.join(found['servers'])} run in the hub that was made by hand, and "
+            "would end with it: the hub was left as it is."
+        )
+    if found["misses"]:
+        raise Refused(
+            f"the hub that was made by hand has no database at {found['misses']}: its users would "
+            "be lost, and the hub was left as it is."
+        )
+
+
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
-    even_with_servers = arguments.pop("even_with_servers")
+    insisted = arguments.pop("insisted")
     os.umask(0o022)
     try:
-        adopt(Takeover(**arguments), even_with_servers)
+        # One that has lost its connection still sees to the end of what it has begun.
+        lock = os.open(arguments["state_dir"], os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        adopt(Takeover(**arguments), insisted)
     except Refused as refused:
         sys.exit(str(refused))
     except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}.")
+        sys.exit(f"{error.filename}: {error.strerror}." if error.filename else str(error))
     except sqlite3.Error as error:
         sys.exit(f"the old hub's database cannot be copied ({error}): the hub was left as it is.")

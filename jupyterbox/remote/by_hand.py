@@ -8,15 +8,15 @@ import json
 import os
 import pwd
 import re
-import shlex
 import sys
 
 from answering import answer
 from hub_database import people
 from reading import Unreadable, read_text
+from unit_by_hand import Starts
 
 MARK = "# Written by Jupyterbox"
-SQLITE = "sqlite:///"
+SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///([^?]+)")
 TELLING = {
     # Those whose values decide, or are shown; others may be secrets.
     "JupyterHub.db_url",
@@ -35,26 +35,28 @@ def hub_by_hand(root, unit):
         unit: the path of its unit file.
     """
     venv, text = os.path.lexists(os.path.join(root, "pyvenv.cfg")), text_of(unit)
-    ours = text is not None and text.startswith(MARK)
-    foreign = text is not None and not ours and f"{root}/current/" not in text
+    starts = Starts(unit if text is not None else None)
+    ours = text is not None and (text.startswith(MARK) or of_ours(root, starts.program))
+    foreign = text is not None and not ours
     if not venv and not foreign:
         return None
-    program, config, place = started_by(text if foreign else "", root)
+    starts = starts if foreign else Starts()
+    config = configuration(root, starts)
     source = text_of(config)
     sets = [] if source is None or source.startswith(MARK) else list(options(source))
-    state = state_of(sets, place)
+    state = state_of(config, sets, unit, starts)
     return {
         # Its hub is ours already, and only what it has left lies about.
         "taken_over": ours,
         "venv": venv,
         "unit": unit if foreign else None,
+        "overridden": starts.overridden,
         "config": None if source is None else config,
         **state,
         "users": users(state["database"]),
         "servers": servers(os.path.basename(unit)),
         "sets": sets,
-        "elsewhere": elsewhere(root, program),
-        "other_database": other_database(sets),
+        "elsewhere": elsewhere(root, starts.program),
     }
 
 
@@ -66,23 +68,17 @@ def text_of(path):
         return None
 
 
-def started_by(text, root):
-    """The program that a unit starts, the hub's configuration, and the directory it starts in."""
-    said = dict(re.findall(r"^\s*(ExecStart|WorkingDirectory)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
-    place = said.get("WorkingDirectory", "").lstrip("-") or "/"
-    try:
-        words = shlex.split(said.get("ExecStart", "").lstrip("-@:+!"))
-    except ValueError:
-        words = []
-    config = f"{root}/etc/jupyterhub/jupyterhub_config.py"
-    if words:
-        config = "jupyterhub_config.py"
-    for word, after in zip(words, [*words[1:], ""], strict=False):
-        if word in ("-f", "--config"):
-            config = after
-        elif word.startswith("--config="):
-            config = word.partition("=")[2]
-    return words[0] if words else None, os.path.join(place, config), place
+def of_ours(root, program):
+    """Whether a program is one of our releases, by whatever path: the unit is ours, edited."""
+    place, root = os.path.realpath(os.path.dirname(program or "/")), os.path.realpath(root)
+    return place.startswith((f"{root}/current/", f"{root}/releases/"))
+
+
+def configuration(root, starts):
+    """The path of its configuration."""
+    said = starts.argument("-f", "--config", "--JupyterHub.config_file")
+    article = f"{root}/etc/jupyterhub/jupyterhub_config.py"
+    return os.path.join(starts.place, said or "jupyterhub_config.py") if starts.words else article
 
 
 def options(source):
@@ -94,7 +90,8 @@ def options(source):
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
-    for node in ast.walk(tree):
+    nodes = [node for node in ast.walk(tree) if hasattr(node, "lineno")]
+    for node in sorted(nodes, key=lambda node: node.lineno):
         targets, value = [], None
         if isinstance(node, ast.Assign):
             targets, value = node.targets, node.value
@@ -127,27 +124,50 @@ def literal(option, node):
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
+    if option == "JupyterHub.db_url" and not sqlite_file(str(value)):
+        # It may have a password in it.
+        return None
     if isinstance(value, (list, tuple, set)):
         return ",".join(sorted(map(str, value)))
     return str(value)
 
 
+def sqlite_file(url):
+    """The file that a database's URL means, as JupyterHub reads it; None for another database."""
+    if "://" not in url:
+        return url or None
+    found = SQLITE.match(url)
+    return found[1] if found and found[1] != ":memory:" else None
+
+
 def last(sets, option):
-    """What an option is set to last: its value, or None."""
-    return next((one["value"] for one in reversed(sets) if one["option"] == option), None)
+    """How an option is set last; None where it is not."""
+    return next((one for one in reversed(sets) if one["option"] == option), None)
 
 
-def state_of(sets, place):
-    """Where the hub's state is: its database, the cookie secret, the proxy's pid; None for none."""
-    url = last(sets, "JupyterHub.db_url") or f"{SQLITE}jupyterhub.sqlite"
-    secret = last(sets, "JupyterHub.cookie_secret_file") or "jupyterhub_cookie_secret"
-    found = {
-        "database": url.removeprefix(SQLITE),
-        "cookie_secret": secret,
+def state_of(config, sets, unit, starts):
+    """Where the hub's state is: its database, the cookie secret, the proxy's pid; None for none.
+
+    `other_database` is who has it use none in a file; `misses` is where it would have one in a file
+    that is not there.
+    """
+    url, where = "jupyterhub.sqlite", None
+    if one := last(sets, "JupyterHub.db_url"):
+        url, where = one["value"] or "://", f"{config}, line {one['line']}"
+    if (said := starts.argument("--db", "--JupyterHub.db_url")) is not None:
+        url, where = said, starts.overridden or unit
+    secret = starts.argument("--JupyterHub.cookie_secret_file")
+    secret = secret or (last(sets, "JupyterHub.cookie_secret_file") or {}).get("value")
+    database = sqlite_file(url)
+    wanted = {
+        "database": database,
+        "cookie_secret": secret or "jupyterhub_cookie_secret",
         "proxy_pid": "jupyterhub-proxy.pid",
     }
-    found = {what: os.path.join(place, path) for what, path in found.items()}
-    return {what: path if os.path.isfile(path) else None for what, path in found.items()}
+    paths = {what: os.path.join(starts.place, path or "") for what, path in wanted.items()}
+    found = {what: path if os.path.isfile(path) else None for what, path in paths.items()}
+    misses = paths["database"] if database and not found["database"] else None
+    return {**found, "misses": misses, "other_database": None if database else where}
 
 
 def users(database):
@@ -184,14 +204,6 @@ def account(uid):
 def elsewhere(root, program):
     """The program that its unit starts, where that lies elsewhere; None for the article's."""
     return program if program and not program.startswith(f"{root}/bin/") else None
-
-
-def other_database(sets):
-    """The line that has it use another database than a sqlite file; None for none."""
-    url = [one for one in sets if one["option"] == "JupyterHub.db_url"]
-    if not url or (url[-1]["value"] or "").startswith(SQLITE):
-        return None
-    return url[-1]["line"]
 
 
 def state(root, unit):

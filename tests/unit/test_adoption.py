@@ -27,6 +27,7 @@ def hub(**changes: Any) -> dict[str, Any]:
         "taken_over": False,
         "venv": True,
         "unit": UNIT,
+        "overridden": None,
         "config": "/opt/jupyterhub/etc/jupyterhub/jupyterhub_config.py",
         "database": "/jupyterhub.sqlite",
         "cookie_secret": "/jupyterhub_cookie_secret",
@@ -35,6 +36,7 @@ def hub(**changes: Any) -> dict[str, Any]:
         "servers": [],
         "sets": [{"option": "Spawner.default_url", "line": 3200, "value": "/lab"}],
         "elsewhere": None,
+        "misses": None,
         "other_database": None,
         **changes,
     }
@@ -75,7 +77,7 @@ def test_the_new_hub_is_laid_out_and_checked_before_the_old_one_stops(
     assert all(path.startswith(f"{waiting}/") for _, path, _ in puts)
     assert load[0] == "/opt/jupyterhub/current/bin/python load_config"
     assert load[1]["path"] == f"{waiting}/jupyterhub_config.py"
-    assert (takeover[0], takeover[1]["even_with_servers"]) == ("adopt", even)
+    assert (takeover[0], takeover[1]["insisted"]) == ("adopt", even)
     assert takeover[1]["files"] == {
         path: f"{waiting}/{path.rpartition('/')[2]}" for path in rendered(DEPLOYED)
     }
@@ -135,7 +137,8 @@ def test_another_kind_of_hub_is_left_alone() -> None:
 
 
 def test_a_database_that_is_no_file() -> None:
-    found = hub(other_database=12, sets=[])
+    config = "/opt/jupyterhub/etc/jupyterhub/jupyterhub_config.py"
+    found = hub(other_database=f"{config}, line 12", sets=[])
     assert problems(found) == [
         "/opt/jupyterhub/etc/jupyterhub/jupyterhub_config.py, line 12, has the hub that was made "
         "by hand use a database that is no sqlite file: say the same in Hub(extra_config=...), and "
@@ -143,6 +146,24 @@ def test_a_database_that_is_no_file() -> None:
     ]
     says = Hub(extra_config="c.JupyterHub.db_url = 'postgresql://hub@db/hub'")
     assert problems(found, Box(hub=says)) == []
+
+
+def test_a_hub_whose_users_would_not_move_over() -> None:
+    found = hub(database=None, misses="/srv/jupyterhub.sqlite", users=[])
+    assert problems(found) == [
+        "the hub that was made by hand has no database at /srv/jupyterhub.sqlite, where it would "
+        "have it by its unit and its configuration: say in that where it is "
+        "(c.JupyterHub.db_url), or deploy with --data adopt=yes, and with none of its users."
+    ]
+    assert problems(found, adopt="yes") == []
+
+
+def test_a_drop_in_must_not_start_the_old_hub_in_the_place_of_the_new_one() -> None:
+    override = f"{UNIT}.d/override.conf"
+    assert problems(hub(overridden=override), adopt="yes") == [
+        f"{override} has the command of the hub that was made by hand, and would have the new one "
+        f"start that: say it in {UNIT}, and remove it there."
+    ]
 
 
 # --- what is told ---

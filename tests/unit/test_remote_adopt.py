@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jupyterbox.program import program
 from tests.unit.conftest import Server
 from tests.unit.remote import answered, call
 from tests.unit.test_remote_hub_activity import recorded_database
@@ -40,7 +44,7 @@ SYSTEMCTL = """\
 echo "$*" >>{log}
 [ "$1" = --quiet ] && shift
 case "$1" in
-is-active) [ -e {log}.running ] ;;
+is-active) [ -e {log}.running ] && echo active || echo inactive ;;
 start) {start} ;;
 esac
 """
@@ -54,6 +58,7 @@ class Article:
         self.root, self.place, self.state = folder / "hub", folder / "slash", folder / "state"
         self.kept, self.unit = folder / "kept", folder / "system/jupyterhub.service"
         self.log = folder / "systemctl.log"
+        self.settings = ""  # more of the new hub's configuration
         for path in ("bin", "lib/python3.13", "include", "share/jupyter/lab", "etc/jupyter"):
             (self.root / path).mkdir(parents=True)
         self.write("bin/jupyterhub", "old")
@@ -93,23 +98,46 @@ class Article:
             str(self.unit.with_name("jupyterhub-proxy.service")): "proxy.service",
         }
         for name in places.values():
-            (self.waiting / name).write_text(f"{OURS}# {name}\n")
+            said = self.settings if name == "config" else ""
+            (self.waiting / name).write_text(f"{OURS}# {name}\n{said}")
         return {path: str(self.waiting / name) for path, name in places.items()}
+
+    def arguments(self, **others: Any) -> dict[str, Any]:
+        """What the program is given."""
+        return {
+            "root": str(self.root),
+            "state_dir": str(self.state),
+            "kept": str(self.kept),
+            "unit": str(self.unit),
+            "proxy": "jupyterhub-proxy.service",
+            "files": self.files(),
+            "private": [str(self.root / "etc/jupyterhub/jupyterhub_config.d")],
+            "url": self.url,
+            "timeout": 0,
+            "insisted": False,
+            **others,
+        }
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Where that systemctl is the first."""
+        return {**os.environ, "PATH": f"{self.folder}/path:{os.environ['PATH']}"}
 
     def adopt(self, **arguments: Any) -> subprocess.CompletedProcess[str]:
         """Take it over."""
-        return call(
-            "adopt",
-            env={**os.environ, "PATH": f"{self.folder}/path:{os.environ['PATH']}"},
-            root=str(self.root),
-            state_dir=str(self.state),
-            kept=str(self.kept),
-            unit=str(self.unit),
-            proxy="jupyterhub-proxy.service",
-            files=self.files(),
-            private=[str(self.root / "etc/jupyterhub/jupyterhub_config.d")],
-            url=self.url,
-            **{"timeout": 0, "even_with_servers": False, **arguments},
+        return call("adopt", env=self.env, **self.arguments(**arguments))
+
+    def started(self, before: str = "") -> subprocess.Popen[str]:
+        """The program while it runs, with something that it does before."""
+        _, *options, source, given = program("adopt", **self.arguments()).bits
+        return subprocess.Popen(
+            [sys.executable, *options, before + source.obj, given.obj],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.env,
+            cwd="/",
         )
 
     def by_hand(self) -> Any:
@@ -119,6 +147,14 @@ class Article:
     def calls(self) -> list[str]:
         """What systemctl was told, and asked."""
         return [line.removeprefix("--quiet ") for line in self.log.read_text().splitlines()]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def users(path: Path) -> list[str]:
@@ -153,11 +189,13 @@ def test_the_articles_hub_is_seen(article: Article) -> None:
         "servers": [],
         "sets": [
             {"option": "Spawner.default_url", "line": 3, "value": "/lab"},
-            {"option": "GenericOAuthenticator.client_secret", "line": 7, "value": None},
             {"option": "Authenticator.allowed_users", "line": 5, "value": "ada,bob"},
             {"option": "JupyterHub.services", "line": 6, "value": None},
+            {"option": "GenericOAuthenticator.client_secret", "line": 7, "value": None},
         ],
+        "overridden": None,
         "elsewhere": None,
+        "misses": None,
         "other_database": None,
     }
 
@@ -187,7 +225,8 @@ def test_nothing_was_made_by_hand_on_a_bare_box_and_on_ours(tmp_path: Path) -> N
 def test_where_its_database_is(article: Article, url: str | None, line: int | None) -> None:
     value = repr(url) if url else "os.environ['DB']"
     article.write("etc/jupyterhub/jupyterhub_config.py", f"c.JupyterHub.db_url = {value}\n")
-    assert article.by_hand()["hub"]["other_database"] == line
+    where = f"{article.root}/etc/jupyterhub/jupyterhub_config.py, line {line}" if line else None
+    assert article.by_hand()["hub"]["other_database"] == where
 
 
 def test_a_database_elsewhere(article: Article) -> None:
@@ -208,6 +247,92 @@ def test_another_hub_of_that_name(article: Article) -> None:
 def test_a_configuration_that_nobody_can_read_is_no_hindrance(article: Article) -> None:
     article.write("etc/jupyterhub/jupyterhub_config.py", "c.Spawner.default_url = (")
     assert article.by_hand()["hub"]["sets"] == []
+
+
+def started(article: Article, arguments: str, place: str | Path = "") -> None:
+    """Have the unit start its hub like this."""
+    text = f"[Service]\nWorkingDirectory={place or article.place}\nExecStart={article.root}"
+    article.write("etc/systemd/jupyterhub.service", f"{text}/bin/jupyterhub {arguments}\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments"),
+    [
+        ("c.JupyterHub.db_url = 'sqlite:///{moved}?timeout=30'", ""),
+        ("c.JupyterHub.db_url = 'sqlite+pysqlite:///{moved}'", ""),
+        ("c.JupyterHub.db_url = '{moved}'", ""),
+        ("c.JupyterHub.db_url = 'sqlite:///nothing'", "--JupyterHub.db_url=sqlite:///{moved}"),
+        ("if True:\n    c.JupyterHub.db_url = 'x'\nc.JupyterHub.db_url = '{moved}'", ""),
+        ("", "--debug \\\n    --db 'sqlite:///{moved}'"),
+    ],
+)
+def test_every_way_to_say_where_its_database_is(
+    article: Article, config: str, arguments: str
+) -> None:
+    moved = article.folder / "elsewhere.sqlite"
+    os.rename(article.place / "jupyterhub.sqlite", moved)
+    article.write("etc/jupyterhub/jupyterhub_config.py", config.format(moved=moved))
+    path = f"{article.root}/etc/jupyterhub/jupyterhub_config.py"
+    started(article, f"-f {path} {arguments.format(moved=moved)}")
+    hub = article.by_hand()["hub"]
+    assert (hub["database"], hub["misses"], hub["other_database"]) == (str(moved), None, None)
+    assert hub["users"] == users(moved)
+
+
+def drop_in(article: Article, name: str, text: str) -> str:
+    """A drop-in of its unit, as `systemctl edit` makes them; the path."""
+    directory = article.unit.with_name(f"{article.unit.name}.d")
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(f"[Service]\n{text}\n")
+    return str(directory / name)
+
+
+def test_a_drop_in_says_where_it_starts(article: Article) -> None:
+    moved = article.folder / "jupyterhub.sqlite"
+    os.rename(article.place / "jupyterhub.sqlite", moved)
+    drop_in(article, "override.conf", f"WorkingDirectory={article.folder}")
+    drop_in(article, "before.conf", "WorkingDirectory=/nowhere")
+    hub = article.by_hand()["hub"]
+    assert (hub["database"], hub["overridden"]) == (str(moved), None)
+
+
+def test_a_drop_in_says_what_it_starts(article: Article) -> None:
+    command = f"ExecStart=\nExecStart={article.root}/bin/jupyterhub --db={article.folder}/other"
+    path = drop_in(article, "override.conf", command)
+    hub = article.by_hand()["hub"]
+    assert (hub["overridden"], hub["misses"]) == (path, f"{article.folder}/other")
+
+
+def test_no_password_of_a_database_is_told(article: Article) -> None:
+    url = "postgresql://hub:S3cret@db/hub"
+    article.write("etc/jupyterhub/jupyterhub_config.py", f"c.JupyterHub.db_url = '{url}'\n")
+    assert "S3cret" not in json.dumps(article.by_hand())
+    assert article.by_hand()["hub"]["database"] is None, "what else lies there is not its own"
+    started(article, f"--db={url}")
+    found = article.by_hand()
+    assert found["hub"]["other_database"] == str(article.unit)
+    assert "S3cret" not in json.dumps(found)
+
+
+def test_ours_is_ours_whoever_has_written_its_unit(article: Article) -> None:
+    shutil.rmtree(article.root)
+    (article.root / "releases/5d0c/bin").mkdir(parents=True)
+    (article.root / "current").symlink_to("releases/5d0c")
+    (article.root / "bin").symlink_to("current/bin")
+    started(article, "-f x")
+    assert article.by_hand() == {"hub": None, "commands": True}
+
+
+def test_users_are_not_lost_by_the_way(article: Article) -> None:
+    os.rename(article.place / "jupyterhub.sqlite", article.place / "another.sqlite")
+    done = article.adopt()
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"the hub that was made by hand has no database at {article.place}/jupyterhub.sqlite: its "
+        "users would be lost, and the hub was left as it is.\n",
+    )
+    assert not article.log.exists()
+    assert article.adopt(insisted=True).returncode == 0
 
 
 # --- taking it over ---
@@ -250,6 +375,7 @@ def test_users_move_over_and_everything_else_is_kept(article: Article) -> None:
 def test_the_old_hub_stops_only_when_everything_else_is_done(article: Article) -> None:
     assert article.adopt().returncode == 0
     assert article.calls() == [
+        "daemon-reload",
         "is-active jupyterhub.service",
         "stop jupyterhub.service",
         "daemon-reload",
@@ -328,14 +454,21 @@ def test_what_was_kept_before_is_kept(article: Article) -> None:
             shell=True,
             check=True,
         )
+    os.rename(article.kept / "jupyterhub.sqlite", article.place / "jupyterhub.sqlite")
     article.unit.unlink()
     article.unit.symlink_to(article.root / "etc/systemd/jupyterhub.service")
     article.write("etc/jupyterhub/jupyterhub_config.py", "c.Spawner.default_url = '/tree'\n")
+    since = users(article.state / "jupyterhub.sqlite")[:1]
+    with sqlite3.connect(article.state / "jupyterhub.sqlite") as database:
+        database.execute("DELETE FROM users WHERE name != ?", since)
     assert article.adopt().returncode == 0
     before = article.kept.with_name("kept-before")
     for kept, said in ((before, CONFIG), (article.kept, "c.Spawner.default_url = '/tree'\n")):
         assert (kept / "etc/jupyterhub/jupyterhub_config.py").read_text() == said
         assert (kept / "bin/jupyterhub").read_text() == "old"
+    # Those who have used ours in between are not forgotten either.
+    assert users(article.state / "jupyterhub-before.sqlite") == since
+    assert users(article.state / "jupyterhub.sqlite") == users(article.kept / "jupyterhub.sqlite")
 
 
 def test_nobody_is_stopped_twice_for_what_is_left(
@@ -351,6 +484,104 @@ def test_nobody_is_stopped_twice_for_what_is_left(
     assert article.adopt().returncode == 0
     assert users(article.state / "jupyterhub.sqlite") == []
     assert not any(line.startswith(("stop", "restart")) for line in article.calls())
+
+
+# --- where the new hub has its own ---
+
+
+def test_a_database_at_the_place_of_the_new_one_stays_there(article: Article) -> None:
+    names = ("jupyterhub.sqlite", "cookie_secret")
+    os.rename(article.place / names[0], article.state / names[0])
+    os.rename(article.place / "jupyterhub_cookie_secret", article.state / names[1])
+    started(article, "--JupyterHub.cookie_secret_file=cookie_secret", article.state)
+    before = users(article.state / names[0])
+    assert article.adopt().returncode == 0
+    for directory in (article.state, article.kept):
+        assert users(directory / names[0]) == before
+        assert (directory / names[1]).read_text() == "the old secret"
+    assert sorted(os.listdir(article.state)) == ["cookie_secret", "jupyterhub.sqlite", "proxy.env"]
+    assert (
+        f"mv {article.state / names[0]} {article.root}.new/"
+        in (article.kept / "README").read_text()
+    )
+
+
+def test_a_database_that_the_settings_name_stays_there(article: Article) -> None:
+    """Of a new hub that uses the old one's where it is: Hub(extra_config=...)."""
+    database = article.place / "jupyterhub.sqlite"
+    before = users(database)
+    article.settings = f"c.JupyterHub.db_url = 'sqlite:///{database}'\n"
+    assert article.adopt().returncode == 0
+    assert users(database) == users(article.kept / "jupyterhub.sqlite") == before
+
+
+def test_a_database_that_the_new_hub_has_changed_is_given_back(article: Article) -> None:
+    database = article.state / "jupyterhub.sqlite"
+    os.rename(article.place / "jupyterhub.sqlite", database)
+    started(article, "", article.state)
+    before = users(database)
+    migrate = f"import sqlite3; sqlite3.connect('{database}', isolation_level=None).execute"
+    article.systemctl(start=f"{sys.executable} -c \"{migrate}('DELETE FROM users')\"")
+    article.url = article.url.replace("health", "nothing")
+    assert article.adopt().returncode == 1
+    assert users(database) == before
+    assert users(article.state / "jupyterhub-since.sqlite") == []
+
+
+def test_a_database_below_etc_is_copied_once(article: Article) -> None:
+    etc = article.root / "etc/jupyterhub"
+    for name in ("jupyterhub.sqlite", "jupyterhub_cookie_secret"):
+        os.rename(article.place / name, etc / name)
+    (etc / "jupyterhub.sqlite-wal").touch()
+    started(article, "", etc)
+    before, live = users(etc / "jupyterhub.sqlite"), (etc / "jupyterhub.sqlite").stat().st_ino
+    (etc / "jupyterhub.sqlite-wal").touch()
+    assert article.adopt().returncode == 0
+    assert users(article.state / "jupyterhub.sqlite") == before
+    assert (article.kept / "etc/jupyterhub/jupyterhub.sqlite").stat().st_ino == live
+    assert sorted(os.listdir(etc)) == ["jupyterhub_config.d", "jupyterhub_config.py", "logo.png"]
+    assert "which was" in (readme := (article.kept / "README").read_text())
+    assert "jupyterhub.sqlite" not in readme, "it goes and comes with etc"
+
+
+# --- at the same time ---
+
+
+def waits_for_a_lock(process: subprocess.Popen[str]) -> bool:
+    """Whether a process waits for what another one has locked."""
+    held = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and str(process.pid) in line.split() for line in held)
+
+
+def test_the_second_waits_for_the_first(article: Article) -> None:
+    """One that has lost its connection is still waiting for the old hub to stop."""
+    go = article.folder / "go"
+    program = article.folder / "path/systemctl"
+    stop = f'[ "$1" = stop ] && while [ ! -e {go} ]; do sleep 0.05; done\ntrue\n'
+    program.write_text(program.read_text() + stop)
+    runs: list[subprocess.Popen[str]] = []
+    try:
+        runs.append(article.started())
+        wait_until(lambda: article.log.exists() and article.calls()[-1].startswith("stop"))
+        runs.append(article.started())
+        wait_until(lambda: waits_for_a_lock(runs[1]))
+        go.touch()
+        said = [run.communicate(timeout=60)[1] for run in runs]
+        assert [run.returncode for run in runs] == [0, 0], said
+    finally:
+        go.touch()
+        for run in runs:
+            run.kill()
+    assert article.calls().count("stop jupyterhub.service") == 1
+    assert article.unit.read_text().startswith(OURS)
+    assert (article.kept / "etc/jupyterhub/jupyterhub_config.py").read_text() == CONFIG
+
+
+def test_one_that_is_stopping_is_waited_for(article: Article) -> None:
+    program = article.folder / "path/systemctl"
+    program.write_text(program.read_text().replace("echo active", "echo deactivating"))
+    assert article.adopt().returncode == 0
+    assert "stop jupyterhub.service" in article.calls()
 
 
 # --- environments ---
