@@ -4,52 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from jupyterbox.demo.conda import conda_mirror
 from jupyterbox.demo.machine import Machine, NoMachine
 from jupyterbox.demo.steps import Steps
+from tests.box import article
 from tests.box.conftest import Operator, Settings, destroy
 from tests.box.test_g_restore import token_of, who_has
 from tests.box.user import User, wait_for
 
 pytestmark = [pytest.mark.once, pytest.mark.machine]
 
-ARTICLE = Path(__file__).with_name("article.sh")
 PROBLEM = re.compile(r"^(?: +\[127\.0\.0\.1\] - | +- )(.*)$", re.MULTILINE)
-CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PLAIN = "/opt/conda/envs/stats"
 
 
 def follow(machine: Machine) -> None:
-    """Make the box as the article says, with what this host can reach."""
-    authorities = machine.root / "usr/local/share/ca-certificates"
-    authorities.mkdir(parents=True, exist_ok=True)
-    for certificate in machine.ca_certificates:
-        shutil.copy(certificate, authorities)
-    variables = {
-        "PIP_CERT": CA_BUNDLE,
-        "NODE_EXTRA_CA_CERTS": CA_BUNDLE,
-        "PIP_INDEX_URL": machine.python_index,
-        "NPM_CONFIG_REGISTRY": machine.npm_registry,
-        "CONDA_CHANNEL_ALIAS": machine.conda.get("channel_alias"),
-        "CONDA_INSTALLER": machine.conda.get("installer_url"),
-        "PYTHON_VERSION": machine.conda.get("python"),
-        "ENVIRONMENT": "stats",
-        "HUB_PORT": str(machine.ports["hub"]),
-        "HUB_API_PORT": str(machine.ports["hub_api"]),
-        "PROXY_API_PORT": str(machine.ports["proxy_api"]),
-    }
-    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items() if value)
-    trust = "apt-get -q update && apt-get -qy install ca-certificates && update-ca-certificates"
-    machine.run(trust, check=True)
-    done = machine.run(f"{given} bash -s", input=ARTICLE.read_text())
+    """Make the box as the article says."""
+    article.trust(machine)
+    command = article.command(machine, environment="stats")
+    done = machine.run(command, input=article.ARTICLE.read_text())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
