@@ -15,7 +15,7 @@ box = host.data.box
 environment, release = host.data.get("env"), host.data.get("release")
 
 turn.take(name="One run at a time")
-if environment:
+if environment is not None:
     environments.rolled_back(
         name=f"Roll {environment} back", environment=environment, release=release, box=box
     )

@@ -225,6 +225,19 @@ def test_verify_asks_the_hubs_own_python(operator: Operator) -> None:
     assert operation["name"] == "Verify: use the hub as a user does"
 
 
+@pytest.mark.parametrize("name", ["", "0"])
+def test_whoever_rolls_an_environment_back_does_not_mean_the_hub(
+    operator: Operator, name: str
+) -> None:
+    # `env=$ENVIRONMENT`, which nobody has set; and pyinfra reads a number in the other.
+    done = operator.run(
+        "--dry", "tasks/rollback.py", "--data", f"env={name}", box=DEPLOYED, says={}
+    )
+    said = " ".join(done.stderr.split())
+    assert f"no environment {name!r} has releases here: there are none." in said
+    assert "Roll the hub back" not in said + done.stdout
+
+
 def test_a_reboot_is_followed_by_what_verify_does(operator: Operator) -> None:
     done = operator.run("--dry", "tasks/reboot.py", box=DEPLOYED, says={})
     assert done.returncode == 0, done.stderr
