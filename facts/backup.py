@@ -41,18 +41,23 @@ class Backup(FactBase[BackupState]):
 
 
 class Ids(TypedDict):
-    """An account's."""
+    """An account's, and its home."""
 
     uid: int
     gid: int
+    home: str
 
 
 class Home(TypedDict):
-    """Whose a home is, if it is there; the disk that it is on or would be, if that is there."""
+    """Whose a home is, if it is there; the disk that it is on or would be, if that is there.
+
+    `problem` is why it cannot be told: a server that is gone.
+    """
 
     owner: int | None
     device: str | None
     free_mb: int
+    problem: str | None
 
 
 class Database(TypedDict):
@@ -75,8 +80,9 @@ class Restore(FactBase[RestoreState]):
     """What a restore could collide with; without accounts on a box that has no Python. Needs root.
 
     ```
-    {"accounts": {"ada": {"uid": 1001, "gid": 1001}, …}, "groups": {"ada": 1001, …},
-     "homes": {"/home/ada": {"owner": None, "device": "2049", "free_mb": 81920}},
+    {"accounts": {"ada": {"uid": 1001, "gid": 1001, "home": "/home/ada"}, …},
+     "groups": {"ada": 1001, …},
+     "homes": {"/home/ada": {"owner": None, "device": "2049", "free_mb": 81920, "problem": None}},
      "database": {"users": ["ada"], "sha256": "8c1f…"}}
     ```
 

@@ -106,13 +106,14 @@ def backup_command(box: Box, name: str, homes: bool) -> StringCommand:
 
 
 def archive(name: str, encrypted: bool, now: datetime) -> dict[str, str]:
-    """What an archive is called, and what is left of one that was never finished.
+    """What an archive is called, and a pattern of what is left of one that was never finished.
 
-    + name: the box's
+    + name: the box's; another's may begin with it
     """
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.") or "box"
     ending = ".tar.gz.gpg" if encrypted else ".tar.gz"
-    return {"name": f"{name}-{now:%Y%m%dT%H%M%SZ}{ending}", "debris": f".{name}-2*Z.tar.gz*.part"}
+    debris = rf"\.{re.escape(name)}-\d{{8}}T\d{{6}}Z\.tar\.gz(\.gpg)?\.part"
+    return {"name": f"{name}-{now:%Y%m%dT%H%M%SZ}{ending}", "debris": debris}
 
 
 def keep_here(
@@ -172,9 +173,11 @@ def failed(host: Host, reason: str) -> bool:
 
 
 def tell(host: Host, answered: str) -> bool:
-    """Say what there is now."""
+    """Say what there is now; whether it is all that there should be."""
     kept = json.loads(answered)
     for note in kept["notes"]:
         host.log_styled(f"not taken: {note}", fg="yellow")
     host.log_styled(f"{kept['path']} ({max(1, kept['size'] >> 10)} kB)", fg="green")
-    return True
+    for home in kept["failed"]:
+        host.log_styled(f"the hub is in it, but a home is missing or not whole: {home}", fg="red")
+    return not kept["failed"]

@@ -56,7 +56,7 @@ def restored(
     if problems or not archive:
         yield from refuse(problems)
         return
-    command = program("restore", **HUB_STATE, unit=layout.HUB_UNIT)
+    command = program("restore", **HUB_STATE, unit=layout.HUB_UNIT, journal=layout.JOURNAL)
     yield FunctionCommand(
         send,
         (command,),
@@ -93,20 +93,29 @@ def clashes(archive: Archive, found: RestoreState) -> Iterator[str]:
     if not found["accounts"]:
         yield "the box has no Python to restore with: `apt-get install python3` there."
         return
-    yield from clashing_users(archive.accounts, found)
+    yield from clashing_users(archive, found)
     yield from clashing_groups(archive.accounts, found)
     yield from home_problems(archive, found)
 
 
-def clashing_users(people: People, found: RestoreState) -> Iterator[str]:
-    """Accounts that are others here: files would change hands."""
-    by_uid = {ids["uid"]: name for name, ids in found["accounts"].items()}
-    for user in people.users:
+def clashing_users(archive: Archive, found: RestoreState) -> Iterator[str]:
+    """Accounts that are others here: files would change hands, or come to where nobody looks."""
+    people, homes = archive.accounts.users, archive.manifest.homes or {}
+    ours = {(user.name, user.uid) for user in people}
+    by_uid = {
+        u["uid"]: name for name, u in found["accounts"].items() if (name, u["uid"]) not in ours
+    }
+    for user in people:
         there = found["accounts"].get(user.name)
         if there and there["uid"] != user.uid:
             yield f"account {user.name} has uid {there['uid']} here, and {user.uid} in the backup."
         elif there and there["gid"] != user.gid and user.gid >= PEOPLES_GIDS:
             yield f"account {user.name} has gid {there['gid']} here, and {user.gid} in the backup."
+        elif there and user.name in homes and there["home"].rstrip("/") != user.home.rstrip("/"):
+            yield (
+                f"account {user.name} has its home in {there['home']} here, and the backup has one "
+                f"for {user.home}: `usermod --home {user.home} {user.name}` on the box first."
+            )
         elif not there and user.uid in by_uid:
             other = by_uid[user.uid]
             yield f"uid {user.uid} is {other}'s here, and {user.name}'s in the backup."
@@ -114,7 +123,8 @@ def clashing_users(people: People, found: RestoreState) -> Iterator[str]:
 
 def clashing_groups(people: People, found: RestoreState) -> Iterator[str]:
     """The same of groups, but for the system's."""
-    by_gid = {gid: name for name, gid in found["groups"].items()}
+    ours = {(group.name, group.gid) for group in people.groups}
+    by_gid = {gid: name for name, gid in found["groups"].items() if (name, gid) not in ours}
     for group in people.groups:
         gid = found["groups"].get(group.name)
         if group.gid < PEOPLES_GIDS:
@@ -133,6 +143,9 @@ def home_problems(archive: Archive, found: RestoreState) -> Iterator[str]:
     uids = {user.name: user.uid for user in archive.accounts.users}
     for name, taken in (archive.manifest.homes or {}).items():
         home = found["homes"].get(taken.home)
+        if home and home["problem"]:
+            yield f"{home['problem']}: it is where the home of {name} shall lie."
+            continue
         if home is None or home["device"] is None:
             parent = taken.home.rstrip("/").rpartition("/")[0]
             yield f"{parent}, where the home of {name} was, is not on this box: mount or make it."
@@ -164,7 +177,7 @@ def database_problems(archive: Archive, found: RestoreState) -> Iterator[str]:
     if users != []:
         yield (
             f"the hub on this box has a database {who}: `--data force=yes` puts the backup's in "
-            f"its place, and keeps it as {layout.DATABASE}.before-restore."
+            f"its place, and keeps this one as {layout.DATABASE}.before-restore."
         )
 
 

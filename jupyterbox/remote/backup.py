@@ -11,18 +11,21 @@ import os
 import shutil
 import socket
 import sqlite3
+import stat
 import sys
 from contextlib import closing
 from datetime import datetime, timezone
 
 from archive import ACCOUNTS, CONFIGURATION, DATABASE, DROP_INS, HOMES, SECRETS, Writer
+from homes import look_into
 from hub_releases import current, installed
-from people import has_home, people
+from people import people
 from reading import Unreadable, entries, read
 from tar import packed
 
 LOCK_FILES = ("release.json", "requirements.txt", "proxy/package.json", "proxy/package-lock.json")
 LIMIT = 16 << 20  # bytes of a file of configuration, or of a lock
+ACCOUNT = ("name", "uid", "gid", "home")  # as homes.py takes one
 
 
 class Failure(Exception):
@@ -68,13 +71,21 @@ def mode_of(path):
 
 
 def add_tree(writer, name, directory):
-    """Add the files below a directory; links are left out, since they lead elsewhere."""
+    """Add the files below a directory; what else is there is left out, and a line is yielded.
+
+    A link leads elsewhere, and what it leads to would not be on another box.
+    """
     for where, directories, files in os.walk(directory):
-        directories[:] = sorted(d for d in directories if d != "__pycache__")
-        for file in sorted(files):
+        links = [d for d in directories if os.path.islink(os.path.join(where, d))]
+        directories[:] = sorted(d for d in directories if d != "__pycache__" and d not in links)
+        for file in sorted([*files, *links]):
             path = os.path.join(where, file)
-            if os.path.isfile(path) and not os.path.islink(path):
+            if os.path.islink(path):
+                yield f"{path} is a link to {os.readlink(path)!r}"
+            elif os.path.isfile(path):
                 add_file(writer, name + os.path.relpath(path, directory), path)
+            else:
+                yield f"{path} is no file"
 
 
 def add_locks(writer, root, conda_root):
@@ -91,26 +102,44 @@ def add_locks(writer, root, conda_root):
 
 
 def add_homes(writer, users):
-    """Add the homes of people; by account where each was and what could not be read in it."""
-    found, taken = {}, set()
+    """Add the homes of people.
+
+    Returns:
+        By account where each was and what could not be read in it; and of each that did not answer,
+        or is not whole, a line.
+    """
+    found, taken, failed = {}, set(), []
     for user in users:
-        home = os.path.realpath(user["home"])
-        if home in taken or not has_home(user):
+        answers, skipped = look_into([[user[key] for key in ACCOUNT]], own)
+        failed += skipped.values()
+        place, owner = answers.get(user["name"], (None, None))
+        if place is None or owner != user["uid"] or place in taken:
             continue
-        taken.add(home)
+        taken.add(place)
         size = 0
-        with packed(user) as (chunks, notes):
+        with packed(user) as (chunks, outcome):
             for number, chunk in enumerate(chunks):
                 writer.add(f"{HOMES}{user['name']}/{number:08}", chunk)
                 size += len(chunk)
-        found[user["name"]] = {"home": user["home"], "size": size, "notes": notes}
-    return found
+        found[user["name"]] = {"home": user["home"], "size": size, "notes": outcome.notes}
+        if not outcome.whole:
+            failed.append(f"{user['home']}: {outcome.notes[-1]}")
+    return found, failed
+
+
+def own(home):
+    """Where a home really is, and whose; nothing where there is none."""
+    try:
+        found = os.stat(home)
+        return [os.path.realpath(home), found.st_uid] if stat.S_ISDIR(found.st_mode) else [None, 0]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return [None, 0]
 
 
 def write(target, directory, arguments):
     """Write the archive, using a directory that is root's alone."""
     database = snapshot(arguments["database"], directory)
-    users, groups = people(
+    users, groups, notes = people(
         arguments["accounts"], arguments["minimum_uid"], arguments["etc"], arguments["without"]
     )
     writer = Writer(target)
@@ -121,15 +150,16 @@ def write(target, directory, arguments):
         add_file(writer, name, path)
     file, more = arguments["configuration"]
     add_file(writer, CONFIGURATION + os.path.basename(file), file)
-    add_tree(writer, f"{CONFIGURATION}{os.path.basename(more)}/", more)
+    notes += add_tree(writer, f"{CONFIGURATION}{os.path.basename(more)}/", more)
     for path in arguments["drop_ins"]:
-        add_tree(writer, f"{DROP_INS}{os.path.basename(path)}/", path)
+        notes += add_tree(writer, f"{DROP_INS}{os.path.basename(path)}/", path)
     add_locks(writer, arguments["root"], arguments["conda_root"])
-    homes = add_homes(writer, users) if arguments["homes"] else None
-    writer.close({**arguments["about"], **about(arguments["root"]), "homes": homes})
+    homes, failed = add_homes(writer, users) if arguments["homes"] else (None, [])
+    about = {**arguments["about"], **about_hub(arguments["root"]), "homes": homes}
+    writer.close({**about, "notes": notes, "failed": failed})
 
 
-def about(root):
+def about_hub(root):
     """What the manifest says of the hub, and of the box."""
     release = current(root)
     version = installed(os.path.join(root, "current")).get("jupyterhub")

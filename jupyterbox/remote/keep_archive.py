@@ -1,14 +1,16 @@
 """Keep the archive that comes in on standard input: whole, read back, for its owner alone.
 
-Arguments: directory (`make` it, or refuse where it is not there), name, debris (a pattern of what
-runs that were killed have left), passphrase (a descriptor to read it from; null for none), progress
-(whether to say how far it is). Prints its path, its size and what it lacks as JSON.
+Arguments: directory (`make` it, or refuse where it is not there), name, debris (a regular
+expression: what runs that were killed have left), passphrase (a descriptor to read it from; null
+for none), progress (whether to say how far it is). Prints as JSON its path, its size, what it lacks
+(notes) and what it should not lack (failed).
 """
 
 import contextlib
-import glob
+import fcntl
 import json
 import os
+import re
 import sys
 import time
 
@@ -25,27 +27,41 @@ def keep(source, directory, name, debris, passphrase, progress):
         Damaged: what came in is not a whole archive.
         GpgError: it could not be encrypted.
     """
-    for path in glob.glob(os.path.join(glob.escape(directory), debris)):
-        os.unlink(path)
+    sweep(directory, debris)
     part = os.path.join(directory, f".{name}.part")
-    try:
-        with open(part, "xb", opener=for_owner_alone) as file:
+    with open(part, "xb", opener=for_owner_alone) as file:
+        try:
+            # Who sweeps sees by it that this one is at work.
+            fcntl.flock(file, fcntl.LOCK_EX)
             with encrypted(file, passphrase) as target:
                 copy(source, target, progress)
             file.flush()
             os.fsync(file.fileno())
-        homes = check(part, passphrase)["homes"] or {}
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-        raise
-    path = os.path.join(directory, name)
-    os.rename(part, path)
+            manifest = check(part, passphrase)
+            path = os.path.join(directory, name)
+            os.rename(part, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+            raise
     descriptor = os.open(directory, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-    notes = [f"{home['home']}: {note}" for home in homes.values() for note in home["notes"]]
-    return {"path": path, "size": os.stat(path).st_size, "notes": notes}
+    homes = (manifest["homes"] or {}).values()
+    notes = [f"{home['home']}: {note}" for home in homes for note in home["notes"]]
+    lacks = {"notes": [*manifest.get("notes", []), *notes], "failed": manifest.get("failed", [])}
+    return {"path": path, "size": os.stat(path).st_size, **lacks}
+
+
+def sweep(directory, debris):
+    """Remove what runs that were killed have left, and nothing that somebody still writes to."""
+    for entry in os.listdir(directory):
+        if not re.fullmatch(debris, entry):
+            continue
+        path = os.path.join(directory, entry)
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
 
 
 def for_owner_alone(path, flags):

@@ -34,17 +34,18 @@ def run(*command, given=None):
         raise Failure(f"{' '.join(command)}: {said[-1] if said else done.returncode}")
 
 
-def make_accounts(users, groups, kept):
+def make_accounts(users, groups, kept, note):
     """Make the groups and accounts that are missing; give all of them what they had.
 
     Args:
         users, groups: as people.people returns them.
         kept: an account whose password and home stay as they are: who runs this logs in with it.
+        note: is told a kind and a name before one is made.
     """
-    for group in groups:
-        make_group(group["name"], group["gid"])
-    for user in users:
-        make_account(user)
+    for group, ids in with_shared_ids(groups, "gid"):
+        make_group(group["name"], group["gid"], ids, note)
+    for user, ids in with_shared_ids(users, "uid"):
+        make_account(user, ids, note)
     for group in groups:
         for member in group["members"]:
             run("usermod", "--append", "--groups", group["name"], member)
@@ -54,29 +55,50 @@ def make_accounts(users, groups, kept):
         make_home(user)
 
 
-def make_group(name, gid):
+def with_shared_ids(entries, key):
+    """Each with what it takes to make it: where they came from, some may have shared an id."""
+    seen = set()
+    for entry in entries:
+        yield entry, ["--non-unique"] if entry[key] in seen else []
+        seen.add(entry[key])
+
+
+def make_group(name, gid, ids, note):
     """Make a group, if it is missing; one of the system's may have another gid here."""
     if exists(grp.getgrnam, name):
         return
+    note("group", name)
     of_the_system = gid < LOWEST_FREE_GID
     if of_the_system and exists(grp.getgrgid, gid):
         run("groupadd", "--system", name)
     else:
-        run("groupadd", "--gid", str(gid), name)
+        run("groupadd", "--gid", str(gid), *ids, name)
 
 
-def make_account(user):
+def make_account(user, ids, note):
     """Make an account, if it is missing."""
     name, shell = user["name"], ["--shell", user["shell"] or "/bin/sh"]
     if exists(pwd.getpwnam, name):
         if pwd.getpwnam(name).pw_shell != user["shell"]:
             run("usermod", *shell, name)
         return
+    note("account", name)
     group = user["group"] or str(user["gid"])
     run(
-        *("useradd", "--uid", str(user["uid"]), "--gid", group, "--no-user-group", *shell),
+        *("useradd", "--uid", str(user["uid"]), *ids, "--gid", group, "--no-user-group", *shell),
         *("--home-dir", user["home"], "--no-create-home", "--comment", user["comment"], name),
     )
+
+
+def as_here(user):
+    """An account with the group that is its own here: of the system's, the names count."""
+    for look_up, key, field in (
+        (pwd.getpwnam, user["name"], "pw_gid"),
+        (grp.getgrnam, user["group"], "gr_gid"),
+    ):
+        if exists(look_up, key):
+            return {**user, "gid": getattr(look_up(key), field)}
+    return user
 
 
 def give_password(user):

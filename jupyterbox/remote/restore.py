@@ -1,21 +1,23 @@
 """Restore a hub from the archive of a backup, which comes in on standard input.
 
 Before it, in a line of its own, comes its manifest, which has been checked; nothing that differs
-from it is taken. The hub's database is put into its place last: while it is not there, the archive
-can be restored again from the beginning.
+from it is taken. The hub's state is put into its place when all of it has come, its database last;
+then come the homes: a disk that they fill, or one that does not answer, costs nobody the hub. The
+same archive can be restored again from the beginning.
 
 Arguments: state_dir, database, secrets, configuration (a file and the directory of those that are
-read after it), drop_ins (directories), unit (the hub's).
+read after it), drop_ins (directories), unit (the hub's), journal (of what this project has made).
 """
 
 import glob
 import json
 import os
+import pwd
 import shutil
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from archive import (
     ACCOUNTS,
@@ -28,22 +30,25 @@ from archive import (
     Hashing,
     Reader,
 )
-from make_accounts import Failure, make_accounts
+from make_accounts import Failure, as_here, make_accounts
+from noting import note
 from people import has_home
 from tar import Unpacking
 
 ASIDE = ".before-restore"
+JOURNALS = ("-journal", "-wal")  # of a database; they hold what is not in it yet
 
 
 class Restoring:
     """What has come of an archive so far."""
 
-    def __init__(self, manifest, directory):
+    def __init__(self, manifest, directory, arguments):
         """Begin; the directory is root's alone."""
-        self.manifest, self.directory = manifest, directory
+        self.manifest, self.directory, self.arguments = manifest, directory, arguments
         # Whoever runs this must be able to come back.
         self.kept = os.environ.get("SUDO_USER")
-        self.users, self.home, self.notes = {}, None, []
+        self.users, self.home, self.notes, self.lost = {}, None, [], []
+        self.back = False
 
     def take(self, name, mode, file):
         """Take in a member."""
@@ -51,14 +56,34 @@ class Restoring:
         if self.home and self.home[0] != home:
             self.end_home()
         if home is not None:
+            self.put_back()
             self.unpack(home, self.whole(name, file))
+        elif self.back:
+            raise Damaged(f"has {name!r} after its homes")
         elif name == ACCOUNTS:
-            accounts = json.loads(self.whole(name, file))
-            self.users = {user["name"]: user for user in accounts["users"]}
-            print(f"{len(self.users)} accounts", flush=True)
-            make_accounts(accounts["users"], accounts["groups"], self.kept)
+            self.make_accounts(json.loads(self.whole(name, file)))
         elif not name.startswith("locks/"):
             self.stage(name, mode, file)
+
+    def make_accounts(self, accounts):
+        """Make the accounts, and know them as they are here then."""
+        users, groups = accounts["users"], accounts["groups"]
+        print(f"{len(users)} accounts", flush=True)
+        make_accounts(users, groups, self.kept, partial(note, self.arguments["journal"]))
+        self.users = {user["name"]: as_here(user) for user in users}
+        self.notes += filter(None, map(elsewhere, users))
+
+    def put_back(self):
+        """Put the hub's state into its place, once."""
+        if not self.back:
+            put_back(self.directory, self.arguments)
+        self.back = True
+
+    def end(self):
+        """All has come."""
+        if self.home:
+            self.end_home()
+        self.put_back()
 
     def whole(self, name, file):
         """A member's content, if it is what the manifest says."""
@@ -89,17 +114,41 @@ class Restoring:
         if name == self.kept:
             return
         if self.home is None:
-            user = self.users[name]
-            prepare_home(user)
             print(f"the home of {name}", flush=True)
-            self.home = name, Unpacking(user)
-        self.home[1].write(chunk)
+            self.home = name, self.start(self.users[name])
+        if self.home[1]:
+            self.home[1].write(chunk)
+
+    def start(self, user):
+        """Start to unpack a home; None where that does not work, which keeps no other from it."""
+        try:
+            prepare_home(user)
+            return Unpacking(user)
+        except (Failure, OSError) as error:
+            self.lost.append(f"{user['home']}: {getattr(error, 'strerror', None) or error}")
+            return None
 
     def end_home(self):
         """Wait until a home is unpacked."""
         name, unpacking = self.home
-        self.notes += [f"{self.users[name]['home']}: {note}" for note in unpacking.close()]
         self.home = None
+        if unpacking:
+            outcome = unpacking.close()
+            said = [f"{self.users[name]['home']}: {note}" for note in outcome.notes]
+            (self.notes if outcome.whole else self.lost).extend(said)
+
+
+def elsewhere(user):
+    """What to say of an account that was here, and has its home in another place."""
+    try:
+        home = pwd.getpwnam(user["name"]).pw_dir
+    except KeyError:
+        return None
+    if home.rstrip("/") == user["home"].rstrip("/"):
+        return None
+    return (
+        f"account {user['name']} has its home in {home} here, and in {user['home']} in the backup"
+    )
 
 
 def prepare_home(user):
@@ -112,7 +161,7 @@ def prepare_home(user):
         os.mkdir(user["home"], 0o700)
         os.chown(user["home"], user["uid"], user["gid"])
     if not has_home(user):
-        raise Failure(f"{user['home']} is not {user['name']}'s.")
+        raise Failure(f"it is not {user['name']}'s")
 
 
 def put(source, target, mode=None):
@@ -120,60 +169,130 @@ def put(source, target, mode=None):
     new = f"{target}.new"
     with suppress(FileNotFoundError):
         os.unlink(new)
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    shutil.copyfile(source, new)
-    os.chmod(new, mode if mode is not None else os.stat(source).st_mode & 0o755)
-    descriptor = os.open(new, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    os.rename(new, target)
+    try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        shutil.copyfile(source, new)
+        os.chmod(new, mode if mode is not None else os.stat(source).st_mode & 0o755)
+        sync(new)
+        os.rename(new, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        raise
 
 
-def put_tree(source, target, close):
-    """Put the files below a directory into another; `close` keeps both to root."""
+def sync(path):
+    """Have a file, or the names in a directory, survive that the power fails."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_tree(source, target, close, made=lambda path: None):
+    """Put the files below a directory into another; `close` keeps both to root.
+
+    Args:
+        source, target: directories.
+        close: whether nobody else may read them.
+        made: is told of a file that was not there, before it is.
+    """
     for where, _, files in os.walk(source):
         to = os.path.normpath(os.path.join(target, os.path.relpath(where, source)))
         os.makedirs(to, mode=0o700 if close else 0o755, exist_ok=True)
         for file in files:
-            path = os.path.join(where, file)
-            mode = os.stat(path).st_mode & (0o700 if close else 0o755)
-            put(path, os.path.join(to, file), mode)
+            path, there = os.path.join(where, file), os.path.join(to, file)
+            if not os.path.lexists(there):
+                made(there)
+            put(path, there, os.stat(path).st_mode & (0o700 if close else 0o755))
 
 
 def put_back(directory, arguments):
     """Put everything that has been staged where it belongs; the database last."""
+    database = os.path.join(directory, DATABASE)
+    if not os.path.exists(database):
+        raise Damaged("has no database before its homes")
     more = arguments["configuration"][1]
     put_tree(os.path.join(directory, CONFIGURATION, os.path.basename(more)), more, close=True)
+    made = partial(note, arguments["journal"], "file")
     for path in arguments["drop_ins"]:
-        put_tree(os.path.join(directory, DROP_INS, os.path.basename(path)), path, close=False)
+        put_tree(os.path.join(directory, DROP_INS, os.path.basename(path)), path, False, made)
     for name, target in zip(SECRETS, arguments["secrets"], strict=True):
         if os.path.exists(os.path.join(directory, name)):
             put(os.path.join(directory, name), target, 0o600)
-    put_database(os.path.join(directory, DATABASE), arguments["database"], arguments["unit"])
+    put_database(database, arguments["database"], arguments["unit"])
 
 
 def put_database(source, target, unit):
-    """Put the hub's database into its place; the hub, if it runs, is stopped meanwhile."""
-    if digest(source) == digest(target):
+    """Put the hub's database into its place, unless it is there."""
+    if digest(source) != digest(target):
+        replace(source, target, unit)
+    # What a rollback would go back to is of another one.
+    remove(glob.glob(f"{glob.escape(target)}.for-*"))
+
+
+def replace(source, target, unit):
+    """Replace the hub's database; the hub, if it runs, is stopped meanwhile.
+
+    The new one has been written on the same disk: what is left to do are names, which need no room.
+    """
+    os.chmod(source, 0o600)
+    sync(source)
+    directory = os.path.dirname(target)
+    with stopped(unit):
+        if os.path.lexists(target):
+            print(f"the database that was here is kept as {keep_aside(target)}", flush=True)
+            sync(directory)
+        # Those of another would be read into this one.
+        remove(database_files(target, (*JOURNALS, "-shm")))
+        os.rename(source, target)
+        sync(directory)
+
+
+@contextmanager
+def stopped(unit):
+    """Have a unit stopped meanwhile, if it runs; whatever happens, it runs again."""
+    if subprocess.run(["systemctl", "--quiet", "is-active", unit]).returncode:
+        yield
         return
-    ran = subprocess.run(["systemctl", "--quiet", "is-active", unit]).returncode == 0
-    if ran:
+    try:
         subprocess.run(["systemctl", "stop", unit], check=True)
-    set_aside(target)
-    put(source, target, 0o600)
-    if ran:
+        yield
+    finally:
         subprocess.run(["systemctl", "start", unit], check=True)
 
 
-def set_aside(database):
-    """Keep the database that is there, with what its journal has; a rollback's copy is of it."""
-    if os.path.exists(database):
-        found, copy = sqlite3.connect(database), sqlite3.connect(f"{database}{ASIDE}")
-        with suppress(sqlite3.Error), closing(found), closing(copy):
-            found.backup(copy)
-            os.chmod(f"{database}{ASIDE}", 0o600)
-    journals = [database + ending for ending in ("-journal", "-wal", "-shm")]
-    for path in [*journals, *glob.glob(f"{glob.escape(database)}.for-*")]:
+def keep_aside(database):
+    """Give a database another name beside its own, whatever state it is in; that name.
+
+    Its journals come along, since a hub that was killed has left the last of it there. An earlier
+    one that was kept stays.
+    """
+    number = 1
+    while any(map(os.path.lexists, database_files(aside(database, number), ("", *JOURNALS)))):
+        number += 1
+    kept = aside(database, number)
+    for ending in ("", *JOURNALS):
+        with suppress(FileNotFoundError):
+            os.link(database + ending, kept + ending, follow_symlinks=False)
+            os.chmod(kept + ending, 0o600)
+    return kept
+
+
+def aside(database, number):
+    """The name under which a database is kept."""
+    return f"{database}{ASIDE}{f'-{number}' if number > 1 else ''}"
+
+
+def database_files(database, endings):
+    """What lies beside a database."""
+    return [database + ending for ending in endings]
+
+
+def remove(paths):
+    """Remove files, if they are there."""
+    for path in paths:
         with suppress(FileNotFoundError):
             os.unlink(path)
 
@@ -190,14 +309,12 @@ def digest(path):
 
 
 def restore(source, directory, arguments):
-    """Restore everything; what went wrong in homes."""
-    restoring = Restoring(json.loads(source.readline()), directory)
+    """Restore everything; what is not as it was, and what of homes is lost, a line each."""
+    restoring = Restoring(json.loads(source.readline()), directory, arguments)
     for name, mode, file in Reader(source):
         restoring.take(name, mode, file)
-    if restoring.home:
-        restoring.end_home()
-    put_back(directory, arguments)
-    return restoring.notes
+    restoring.end()
+    return restoring.notes, restoring.lost
 
 
 if __name__ == "__main__":
@@ -211,9 +328,12 @@ if __name__ == "__main__":
         # A run that was killed may have left it.
         shutil.rmtree(directory, ignore_errors=True)
         os.mkdir(directory, 0o700)
-        for note in restore(sys.stdin.buffer, directory, arguments):
-            print(f"not as it was: {note}")
+        notes, lost = restore(sys.stdin.buffer, directory, arguments)
+        for line in notes:
+            print(f"not as it was: {line}")
         os.sync()
+        if lost:
+            sys.exit("\n".join(["The hub is restored, and not all of the homes:", *lost]))
     except Failure as failure:
         sys.exit(f"The restore did not come to its end: {failure}")
     except Damaged as reason:

@@ -11,8 +11,17 @@ import pwd
 import sys
 
 from answering import answer, need_root
+from homes import look_into
 from hub_database import people
 from reading import Unreadable
+
+
+def homes(paths):
+    """Whose homes are, and the room that there is for them; why one cannot be looked at."""
+    answers, skipped = look_into([(path, 0, 0, path) for path in paths], home)
+    unknown = {"owner": None, "device": None, "free_mb": 0}
+    found = {path: {**answer, "problem": None} for path, answer in answers.items()}
+    return {**found, **{path: {**unknown, "problem": why} for path, why in skipped.items()}}
 
 
 def home(path):
@@ -52,7 +61,10 @@ def accounts(names):
             found[name] = pwd.getpwnam(name)
         except KeyError:
             continue
-    return {name: {"uid": e.pw_uid, "gid": e.pw_gid} for name, e in found.items()}
+    return {
+        name: {"uid": entry.pw_uid, "gid": entry.pw_gid, "home": entry.pw_dir}
+        for name, entry in found.items()
+    }
 
 
 if __name__ == "__main__":
@@ -62,7 +74,7 @@ if __name__ == "__main__":
         {
             "accounts": accounts(arguments["users"]),
             "groups": {entry.gr_name: entry.gr_gid for entry in grp.getgrall()},
-            "homes": {path: home(path) for path in arguments["homes"]},
+            "homes": homes(arguments["homes"]),
             "database": database(arguments["database"]),
         }
     )

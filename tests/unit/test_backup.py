@@ -20,13 +20,16 @@ from jupyterbox.archives import ArchiveError, read_archive
 from jupyterbox.settings import Box, Hub, User
 from jupyterbox.streaming import Local
 from operations import backup, restore
-from tests.unit.archives import ADA, archive, packed, unpacked
+from tests.unit.archives import ADA, GROUPS, archive, packed, unpacked
 from tests.unit.engine import fact, plan, programs, run, show
 from tests.unit.remote import call, module
 
 READY = {"database": True, "directory": True, "gpg": True}
 BARE = {
-    "accounts": {"root": {"uid": 0, "gid": 0}, "ops": {"uid": 1000, "gid": 1000}},
+    "accounts": {
+        "root": {"uid": 0, "gid": 0, "home": "/root"},
+        "ops": {"uid": 1000, "gid": 1000, "home": "/home/ops"},
+    },
     "groups": {"root": 0, "sudo": 27, "ops": 1000},
     "homes": {},
     "database": None,
@@ -80,8 +83,9 @@ def test_what_a_box_says_is_what_the_facts_take(tmp_path: Path) -> None:
     home: dict[str, Any] = {"users": ["root"], "homes": [str(tmp_path), "/no/where"]}
     said = call("restore_state", database=str(tmp_path / "no"), **home).stdout
     found = fact(Restore, programs(restore_state=json.loads(said)), **home)
-    assert found["accounts"]["root"] == {"uid": 0, "gid": 0}
-    assert found["homes"]["/no/where"] == {"owner": None, "device": None, "free_mb": 0}
+    assert found["accounts"]["root"] == {"uid": 0, "gid": 0, "home": "/root"}
+    nothing = {"owner": None, "device": None, "free_mb": 0, "problem": None}
+    assert found["homes"]["/no/where"] == nothing
     assert found["homes"][str(tmp_path)]["owner"] == tmp_path.stat().st_uid
     assert found["database"] is None
 
@@ -222,12 +226,22 @@ def test_a_directory_that_cannot_be_written_to_ends_it(
 def test_an_archive_stays_on_the_box(
     monkeypatch: pytest.MonkeyPatch, passphrase: Path, tmp_path: Path
 ) -> None:
-    note = json.dumps({"path": "/mnt/x", "size": 7, "notes": []})
+    note = json.dumps({"path": "/mnt/x", "size": 7, "notes": [], "failed": []})
     script = f"cat >{tmp_path}/given; echo 11 MB so far; echo '{note}'"
     box_prints(monkeypatch, "sh", "-c", script)
     taken(tmp_path / "none", on_box="/mnt", passphrase=passphrase)
     assert (tmp_path / "given").read_text() == "correct horse\n"
     assert not (tmp_path / "none").exists()
+
+
+def test_a_backup_without_all_of_a_home_is_kept_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    (tmp_path / "box").write_bytes(packed(failed=["/home/bob did not answer within 2 s"]))
+    box_prints(monkeypatch, "cat", str(tmp_path / "box"))
+    with pytest.raises(PyinfraError, match="No hosts remaining"):
+        taken(tmp_path / "backups")
+    assert len(list((tmp_path / "backups").iterdir())) == 1
 
 
 # --- the restore ---
@@ -307,15 +321,15 @@ def test_a_database_of_a_newer_hub_is_refused(tmp_path: Path) -> None:
             "the box has no Python to restore with: `apt-get install python3` there.",
         ),
         (
-            {"accounts": {"ada": {"uid": 1000, "gid": 1001}}},
+            {"accounts": {"ada": {"uid": 1000, "gid": 1001, "home": "/home/ada"}}},
             "account ada has uid 1000 here, and 1001 in the backup.",
         ),
         (
-            {"accounts": {"ada": {"uid": 1001, "gid": 100}}},
+            {"accounts": {"ada": {"uid": 1001, "gid": 100, "home": "/home/ada"}}},
             "account ada has gid 100 here, and 1001 in the backup.",
         ),
         (
-            {"accounts": {"ops": {"uid": 1001, "gid": 1}}},
+            {"accounts": {"ops": {"uid": 1001, "gid": 1, "home": "/home/ada"}}},
             "uid 1001 is ops's here, and ada's in the backup.",
         ),
         ({"groups": {"ada": 7}}, "group ada has gid 7 here, and 1001 in the backup."),
@@ -323,12 +337,13 @@ def test_a_database_of_a_newer_hub_is_refused(tmp_path: Path) -> None:
         (
             {"database": {"users": ["ada", "bob"], "sha256": "1"}},
             "the hub on this box has a database with users in it (ada, bob): `--data force=yes` "
-            f"puts the backup's in its place, and keeps it as {layout.DATABASE}.before-restore.",
+            "puts the backup's in its place, and keeps this one as "
+            f"{layout.DATABASE}.before-restore.",
         ),
         (
             {"database": {"users": None, "sha256": "1"}},
             "the hub on this box has a database that cannot be read: `--data force=yes` puts the "
-            f"backup's in its place, and keeps it as {layout.DATABASE}.before-restore.",
+            f"backup's in its place, and keeps this one as {layout.DATABASE}.before-restore.",
         ),
     ],
 )
@@ -339,7 +354,10 @@ def test_what_is_in_the_way_is_said_before(there: Any, says: str, tmp_path: Path
 @pytest.mark.parametrize(
     "there",
     [
-        {"accounts": {"ada": {"uid": 1001, "gid": 1001}}, "groups": {"ada": 1001}},
+        {
+            "accounts": {"ada": {"uid": 1001, "gid": 1001, "home": "/home/ada"}},
+            "groups": {"ada": 1001},
+        },
         # Of the system's groups, the names count.
         {"groups": {"sudo": 999}},
         {"database": {"users": [layout.VERIFY_ACCOUNT], "sha256": "1"}},
@@ -369,16 +387,20 @@ def test_users_are_lost_only_when_told_to(tmp_path: Path) -> None:
     ("home", "says"),
     [
         (
-            {"owner": None, "device": None, "free_mb": 0},
+            {"owner": None, "device": None, "free_mb": 0, "problem": None},
             "/home, where the home of ada was, is not on this box: mount or make it.",
         ),
         (
-            {"owner": 7, "device": "1", "free_mb": 9999},
+            {"owner": 7, "device": "1", "free_mb": 9999, "problem": None},
             "/home/ada is not ada's here: it belongs to uid 7.",
         ),
         (
-            {"owner": 1001, "device": "1", "free_mb": 9},
+            {"owner": 1001, "device": "1", "free_mb": 9, "problem": None},
             "the homes take 10 MB, and their disk has 9 MB free: make room.",
+        ),
+        (
+            {"owner": None, "device": None, "free_mb": 0, "problem": "/home/ada is gone"},
+            "/home/ada is gone: it is where the home of ada shall lie.",
         ),
     ],
 )
@@ -387,6 +409,34 @@ def test_homes_need_a_disk_and_room(home: Any, says: str, tmp_path: Path) -> Non
     homes = {"ada": {"home": "/home/ada", "size": 10 << 20, "notes": []}}
     content = packed(members, homes=homes)
     assert restoring(content, tmp_path, {**BARE, "homes": {"/home/ada": home}}) == says
+
+
+def test_an_account_whose_home_is_elsewhere_is_told_before_its_home_is_unpacked(
+    tmp_path: Path,
+) -> None:
+    homes = {"ada": {"home": "/home/ada", "size": 1, "notes": []}}
+    members = {"hub/database": b"x", "homes/ada/00000000": b"x"}
+    room = {"owner": 1001, "device": "1", "free_mb": 9, "problem": None}
+    there = {**BARE, "homes": {"/home/ada": room}}
+    there["accounts"] = {"ada": {"uid": 1001, "gid": 1001, "home": "/srv/ada"}}
+    assert restoring(packed(members, homes=homes), tmp_path, there) == (
+        "account ada has its home in /srv/ada here, and the backup has one for /home/ada: "
+        "`usermod --home /home/ada ada` on the box first."
+    )
+    path = tmp_path / "archive"
+    path.write_bytes(packed())
+    assert plan(restore.restored, box=Box(), source=path, says=programs(restore_state=there))
+
+
+def test_accounts_that_shared_an_id_share_it_again(tmp_path: Path) -> None:
+    eve = {**ADA, "name": "eve", "group": "crew"}
+    groups = [*GROUPS, {"name": "crew", "gid": 1001, "members": []}]
+    path = tmp_path / "archive"
+    path.write_bytes(packed(users=[ADA, eve], groups=groups))
+    # A run that died after it had made the first of each.
+    accounts = {"ada": {"uid": 1001, "gid": 1001, "home": "/home/ada"}}
+    there = {**BARE, "accounts": accounts, "groups": {"ada": 1001}}
+    assert plan(restore.restored, box=Box(), source=path, says=programs(restore_state=there))
 
 
 def test_the_archive_modules_agree() -> None:

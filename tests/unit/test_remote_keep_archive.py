@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import stat
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jupyterbox.program import program
+from operations import backup
 from tests.unit.archives import packed, run, unpacked
 
-NAME, DEBRIS = "hub-20261123T220000Z.tar.gz", ".hub-2*Z.tar.gz*.part"
+NAME = "hub-20261123T220000Z.tar.gz"
+DEBRIS = backup.archive("hub", False, datetime(2026, 11, 23, 22, tzinfo=timezone.utc))["debris"]
 HOMES = {"ada": {"home": "/home/ada", "size": 1, "notes": ["./x: Permission denied"]}}
 needs_gpg = pytest.mark.skipif(not shutil.which("gpg"), reason="gpg encrypts")
 
@@ -52,6 +56,7 @@ def test_an_archive_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
         "path": str(path),
         "size": path.stat().st_size,
         "notes": ["/home/ada: ./x: Permission denied"],
+        "failed": [],
     }
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -84,6 +89,36 @@ def test_what_a_run_that_was_killed_has_left_is_removed(tmp_path: Path) -> None:
         (tmp_path / name).write_text("somebody's")
     assert keep(tmp_path, packed()).returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == others | {NAME}
+
+
+def test_what_somebody_still_writes_to_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / ".hub-2-20261123T210000Z.tar.gz.part"
+    other.write_text("of the box hub-2")
+    running = tmp_path / ".hub-20261123T215959Z.tar.gz.part"
+    with running.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert keep(tmp_path, packed()).returncode == 0
+        assert running.exists()
+    assert other.exists()
+    (tmp_path / NAME).unlink()
+    assert keep(tmp_path, packed()).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {NAME, other.name}
+
+
+def test_two_in_the_same_second_do_not_spoil_each_other(tmp_path: Path) -> None:
+    part = tmp_path / f".{NAME}.part"
+    with part.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        kept = keep(tmp_path, packed())
+    assert (kept.returncode, part.exists()) == (1, True)
+    assert "File exists" in kept.stderr.decode()
+
+
+def test_what_a_backup_lacks_is_told(tmp_path: Path) -> None:
+    lacks: dict[str, Any] = {"notes": ["x is a link to 'y'"], "failed": ["/home/bob did not answer"]}
+    kept = json.loads(keep(tmp_path, packed(homes=HOMES, **lacks)).stdout)
+    assert kept["notes"] == ["x is a link to 'y'", "/home/ada: ./x: Permission denied"]
+    assert kept["failed"] == ["/home/bob did not answer"]
 
 
 def test_nobody_can_read_it_while_it_comes(tmp_path: Path) -> None:
