@@ -5,12 +5,15 @@ knows of no user's server.
 """
 
 import asyncio
+import fcntl
+import glob
 import os
 import shutil
 import socket
 import sqlite3
 import sys
-from contextlib import closing
+import tempfile
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from jupyterhub.app import JupyterHub
 from schema import copy, revision, revisions, upgrade
@@ -50,6 +53,14 @@ def database_of_its_own(database, directory):
     return path
 
 
+async def ended(task):
+    """Await something; how it left the program, of which asyncio would make a traceback."""
+    try:
+        await task
+    except SystemExit as error:
+        return error
+
+
 def free_port():
     """A port of loopback that nobody listens on."""
     with socket.socket() as found:
@@ -75,19 +86,54 @@ async def start(configuration, database):
         await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}{hub.hub_prefix}health")
 
 
+@contextmanager
+def locked(directory, how=fcntl.LOCK_EX):
+    """Hold a directory; nobody has to clean up after one that was killed.
+
+    Raises:
+        BlockingIOError: somebody else holds it, and `how` says not to wait.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def room_beside(database):
+    """A directory beside the database, gone afterwards; the debris of dead trials is removed.
+
+    Two trials may be under way: that of a run which has lost its connection goes on.
+    """
+    place, name = os.path.split(database)
+    with locked(place):
+        for left in glob.glob(f"{glob.escape(database)}.trial*"):
+            with suppress(BlockingIOError), locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(left, ignore_errors=True)
+        directory = tempfile.mkdtemp(prefix=f"{name}.trial-", dir=place)
+        held = ExitStack()
+        held.enter_context(locked(directory))
+    with held:
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 def attempt(configuration, database):
-    """Start a hub in a directory beside the database, which is gone afterwards.
+    """Start a hub on a copy of the database, of which nothing is left afterwards.
 
     Raises:
         Exception, SystemExit: it does not start; what went wrong is on standard error.
     """
-    directory = f"{database}.trial"
-    shutil.rmtree(directory, ignore_errors=True)
-    os.mkdir(directory, 0o700)
-    os.chdir(directory)
-    try:
-        own = database_of_its_own(database, directory)
-        asyncio.run(asyncio.wait_for(start(configuration, own), PATIENCE))
-    finally:
-        os.chdir("/")
-        shutil.rmtree(directory, ignore_errors=True)
+    with room_beside(database) as directory:
+        os.chdir(directory)
+        try:
+            own = database_of_its_own(database, directory)
+            gave_up = asyncio.run(asyncio.wait_for(ended(start(configuration, own)), PATIENCE))
+        finally:
+            os.chdir("/")
+    if gave_up:
+        raise gave_up
