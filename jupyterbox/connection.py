@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 
-from paramiko import Channel, ChannelException, Transport
+from paramiko import Channel, SSHException, Transport
 
 PATIENCE = 60.0  # seconds
 PAUSE = 0.05  # seconds
+LOG = "jupyterbox.ssh"
 
 
 class PatientTransport(Transport):
@@ -23,16 +25,25 @@ class PatientTransport(Transport):
         """As paramiko's.
 
         Raises:
-            ChannelException: when there was no room for a minute.
+            SSHException: when there was no room for a minute, or the connection has ended.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 return super().open_session(*args, **kwargs)
-            except ChannelException:
-                if time.monotonic() > deadline:
+            except SSHException:
+                # Of several that are refused at once, paramiko tells but one the reason.
+                if time.monotonic() > deadline or not self.is_active():
                     raise
                 time.sleep(PAUSE)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether paramiko says something else than that a session was refused."""
+    return "open FAILED" not in record.getMessage()
+
+
+logging.getLogger(LOG).addFilter(is_news)
 
 
 class NoDelay:
@@ -44,7 +55,9 @@ class NoDelay:
 
     def __call__(self, sock: socket, **options: Any) -> Transport:
         sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        return PatientTransport(sock, **options)
+        transport = PatientTransport(sock, **options)
+        transport.set_log_channel(LOG)
+        return transport
 
     def to_json(self) -> str:
         """For `pyinfra INVENTORY debug-inventory --json`."""

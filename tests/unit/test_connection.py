@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from paramiko import ChannelException, Transport
+from paramiko import ChannelException, SSHException, Transport
 
 from jupyterbox import connection
 from jupyterbox.connection import NoDelay, PatientTransport
@@ -52,6 +53,7 @@ def full(times: int, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return "a session"
 
     monkeypatch.setattr(Transport, "open_session", open_session)
+    monkeypatch.setattr(Transport, "is_active", lambda self: True)
     monkeypatch.setattr(connection, "PAUSE", 0)
     return asked
 
@@ -71,3 +73,20 @@ def test_a_server_without_any_room_is_told(
     monkeypatch.setattr(connection, "PATIENCE", 0.1)
     with pytest.raises(ChannelException):
         transport.open_session()
+
+
+def test_a_connection_that_has_ended_is_not_waited_for(
+    transport: PatientTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = full(10**9, monkeypatch)
+    monkeypatch.setattr(Transport, "is_active", lambda self: False)
+    with pytest.raises(SSHException):
+        transport.open_session()
+    assert len(asked) == 1
+
+
+def test_a_session_that_was_refused_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger(connection.LOG)
+    log.error("Secsh channel 4 open FAILED: open failed: Connect failed")
+    log.error("Exception: no more data")
+    assert [record.getMessage() for record in caplog.records] == ["Exception: no more data"]
