@@ -9,16 +9,21 @@ from pathlib import Path
 
 from pyinfra import host
 
+from jupyterbox.asked import Asked
 from operations import backup, turn
 
-passphrase = host.data.get("passphrase_file")
+asked = Asked(host.data)
+asked.not_both("to", "on_box")
+to, on_box, homes = asked.path("to"), asked.path_on_box("on_box"), asked.yes("homes")
+passphrase = asked.path("passphrase_file")
+asked.check()
 
 turn.take(name="One run at a time")
 backup.taken(
     name="Take a backup",
     box=host.data.box,
-    to=Path(host.data.get("to") or "backups"),
-    on_box=host.data.get("on_box"),
-    homes=host.data.get("homes") in (True, "yes"),
-    passphrase=Path(passphrase) if passphrase else None,
+    to=to or Path("backups"),
+    on_box=on_box,
+    homes=homes,
+    passphrase=passphrase,
 )

@@ -8,12 +8,17 @@ to be removed, and changes nothing then; `--data force=yes` removes it all the s
 
 from pyinfra import host
 
+from jupyterbox.asked import Asked
 from operations import removal, turn
+
+asked = Asked(host.data)
+everything, force = asked.yes("everything"), asked.yes("force")
+asked.check()
 
 turn.take(name="One run at a time")
 removal.remove(
     box=host.data.box,
     env=host.data.get("env"),
-    everything=host.data.get("everything"),
-    force=host.data.get("force") in (True, "yes"),
+    everything=everything,
+    force=force,
 )

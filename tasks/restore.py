@@ -5,22 +5,21 @@ whole, or something on the box is in its way. `--data passphrase_file=PATH` decr
 `--data force=yes` replaces the database of a hub that has users.
 """
 
-from pathlib import Path
-
 from pyinfra import host
-from pyinfra.api.exceptions import DeployError
 
+from jupyterbox.asked import Asked
 from operations import restore, turn
 
-source, passphrase = host.data.get("from"), host.data.get("passphrase_file")
-if not source:
-    raise DeployError("Say which backup: --data from=FILE")
+asked = Asked(host.data)
+source = asked.needed_path("from", "Say which backup: `--data from=FILE`.")
+passphrase, force = asked.path("passphrase_file"), asked.yes("force")
+asked.check()
 
 turn.take(name="One run at a time")
 restore.restored(
     name="Restore the backup",
     box=host.data.box,
-    source=Path(source),
-    passphrase=Path(passphrase) if passphrase else None,
-    force=host.data.get("force") in (True, "yes"),
+    source=source,
+    passphrase=passphrase,
+    force=force,
 )
