@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ Settings = dict[str, Any]
 
 PYINFRA = (str(Path(sys.executable).with_name("pyinfra")),)
 LIMIT = 3600  # seconds that anything may take
-SESSIONS = "journalctl -q -u ssh --no-pager | grep -c 'Starting session: ' || true"
+SESSIONS = "journalctl -q --no-pager -t sshd -t sshd-session | grep -c 'Starting session: ' || true"
 
 
 class Failed(Exception):
@@ -70,16 +69,6 @@ def log_sessions(machine: Machine) -> None:
 def sessions(machine: Machine) -> int:
     """How many remote commands the box's sshd has seen, of whatever tool; this one included."""
     return int(machine.run(SESSIONS, check=True).stdout)
-
-
-def trust(machine: Machine) -> None:
-    """Have a bare box trust this site's authorities, as a deploy does."""
-    authorities = machine.root / "usr/local/share/ca-certificates"
-    authorities.mkdir(parents=True, exist_ok=True)
-    for certificate in machine.ca_certificates:
-        shutil.copy(certificate, authorities)
-    install = "apt-get -q update && apt-get -qy install ca-certificates && update-ca-certificates"
-    machine.run(install, check=True)
 
 
 def settings_of(machine: Machine) -> Settings:

@@ -11,10 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jupyterbox.settings import REPOSITORY
-
-RAW = REPOSITORY / "docs/bench.json"
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -60,7 +56,7 @@ class Results:
     figures: list[Figure]
 
     @classmethod
-    def load(cls, path: Path = RAW) -> Results:
+    def load(cls, path: Path) -> Results:
         """Those of before; none where there are none."""
         if not path.exists():
             return cls({}, {}, [])
@@ -73,7 +69,7 @@ class Results:
         self.figures = [*others, *figures]
         self.taken[part] = day
 
-    def save(self, path: Path = RAW) -> None:
+    def save(self, path: Path) -> None:
         """Write them down."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 
 from bench.figures import Figure, Results
 from bench.report import OURS, PARTS, columns, number
-from jupyterbox.settings import REPOSITORY
-
-PLOT = REPOSITORY / "docs/bench.svg"
 
 WIDTH, LEFT, RIGHT = 880, 330, 70
 BAR, GAP, HEAD = 13, 9, 46
@@ -86,8 +82,3 @@ def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start"
     """A line of text."""
     style = f' class="{kind}"' if kind else ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}>{escape(content)}</text>'
-
-
-def write(results: Results, path: Path = PLOT) -> None:
-    """Write the plot."""
-    path.write_text(plot(results))

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from bench.figures import Figure, Results
-from jupyterbox.settings import REPOSITORY
-
-PAGE = REPOSITORY / "docs/bench.md"
 
 OURS = "jupyterbox"
 
@@ -112,8 +108,3 @@ def about(results: Results) -> Iterator[str]:
             f"The machine: {of['cores']} cores, {of['memory']} of memory, {of['system']}, "
             f"{of['kernel']}, Python {of['python']}. Conda: {of['conda']}."
         )
-
-
-def write(results: Results, path: Path = PAGE) -> None:
-    """Write the page."""
-    path.write_text(page(results))

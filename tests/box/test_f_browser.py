@@ -11,21 +11,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from tests.box.browser import CHROMIUM, OPTIONS
 from tests.box.conftest import REPOSITORY, Operator
 
 pytestmark = pytest.mark.once
 
-CHROMIUM = "/usr/bin/chromium"
-OPTIONS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 120_000  # milliseconds; a server's first start on a slow machine
 CELLS = [
     "import sys\nprint(sys.executable)",
