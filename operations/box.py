@@ -15,40 +15,56 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.facts.server import Command
 
-from facts.gpu import Driver, NvidiaDriver
+from facts.device_holders import DeviceHolders
+from facts.gpu import Driver, NvidiaDriver, boot_problems
 from facts.hub import Activity, HubActivity
-from jupyterbox.driver_states import kernel
 from jupyterbox.program import Commands
+from jupyterbox.settings import Box
 from jupyterbox.status import environment_of
+from operations.gpu_reload import named, others
 from operations.refusing import refuse
 
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 REBOOT = "(sleep 1; systemctl reboot) </dev/null >/dev/null 2>&1 &"
 REBOOT_TIMEOUT = 900  # seconds; a server with much memory tests it for minutes
 ANSWER_TIMEOUT = 10  # seconds
+DRIVER_TIMEOUT = 60  # seconds
 
 
 @operation(is_idempotent=False)
-def rebooted(force: bool = False) -> Commands:
+def rebooted(force: bool = False, box: Box | None = None) -> Commands:
     """Reboot, and wait until the box is back; refused while somebody's kernel runs.
 
+    Then NVIDIA's driver must work, unless the box's GPUs are ignored.
+
     + force: whatever runs, and even if the driver does not survive it
+    + box: what it shall be
     """
-    problems = [] if force else list(objections())
+    gpu = box.gpu if box else None
+    ignored = gpu is not None and gpu.ignore
+    problems = [] if force else list(objections(ignored))
     if problems:
         yield from refuse([*problems, "`--data force=yes` reboots it all the same."])
         return
     before = host.get_fact(Command, command=BOOT_ID)
     yield REBOOT
     yield FunctionCommand(wait_for_boot, (before,), {})
+    if not ignored:
+        yield from refuse_broken(declared=gpu is not None)
 
 
-def objections() -> Iterator[str]:
-    """Why the box is better not rebooted now."""
+def objections(ignored: bool) -> Iterator[str]:
+    """Why the box is better not rebooted now.
+
+    + ignored: whether its GPUs are
+    """
     if host.name == "@local":
         yield "pyinfra runs on it: nobody would be left to wait for it."
     yield from at_work(host.get_fact(HubActivity))
-    yield from broken_by_reboot(host.get_fact(NvidiaDriver))
+    if not ignored:
+        driver = host.get_fact(NvidiaDriver)
+        yield from at_gpus(driver)
+        yield from broken_by_reboot(driver)
 
 
 def at_work(activity: Activity) -> Iterator[str]:
@@ -64,14 +80,33 @@ def at_work(activity: Activity) -> Iterator[str]:
 
 def broken_by_reboot(driver: Driver) -> Iterator[str]:
     """What becomes of NVIDIA's driver in the kernel that boots next."""
-    following = kernel(driver["evidence"], "next")
-    if driver["flags"]["next_boot_broken"] and following:
-        release, libraries = following["release"], driver["evidence"]["userspace"]
-        module = f"module {following['module']}" if following["module"] else "no module"
-        yield (
-            f"kernel {release}, which boots next, has {module} of NVIDIA's driver, and the "
-            f"libraries are {libraries}: install module {libraries} for that kernel first."
-        )
+    for found in boot_problems(driver["evidence"], driver["flags"]):
+        yield f"{found['problem']} {found['cure']}"
+
+
+def at_gpus(driver: Driver) -> Iterator[str]:
+    """Who computes, in a kernel or outside of one: in a terminal, over SSH, in a container."""
+    if driver["evidence"]["loaded"] is None:
+        return
+    held = host.get_fact(DeviceHolders)
+    if others(held):
+        yield f"the GPU is held by {named(held)}."
+
+
+def refuse_broken(declared: bool) -> Commands:
+    """Fail where NVIDIA's driver does not work; its module may come a while after sshd.
+
+    + declared: whether there shall be one
+    """
+    works = ("no_hardware", "passthrough", "healthy", *(() if declared else ("no_driver",)))
+    deadline = time.monotonic() + DRIVER_TIMEOUT
+    while (found := host.get_fact(NvidiaDriver))["state"] not in works:
+        if time.monotonic() > deadline:
+            wrong = found["problems"][0]["problem"]
+            said = f"the GPU's driver does not work ({found['state']}): {wrong} {found['cure']}"
+            yield from refuse([said])
+            return
+        time.sleep(5)
 
 
 def wait_for_boot(state: State, host: Host, before: str) -> bool:

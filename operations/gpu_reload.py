@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
@@ -69,6 +71,12 @@ def others(held: Held) -> list[Holder]:
 
 def in_use(held: Held) -> str:
     """What is in the way of a reload, and what to do."""
+    cure = "plan a reboot" if held["kernel"] else "stop that, or plan a reboot"
+    return f"the GPU is held by {named(held, held['kernel'])}: {cure} (tasks/reboot.py)."
+
+
+def named(held: Held, besides: Iterable[str] = ()) -> str:
+    """The processes that hold the GPU, and what else does, as a part of a sentence."""
     processes = others(held)
     shown = [
         f"process {holder['pid']} ({holder['name']}) of {holder['user'] or 'nobody known'}"
@@ -77,7 +85,5 @@ def in_use(held: Held) -> str:
     ]
     if processes[5:]:
         shown.append(f"{len(processes) - 5} more")
-    *before, last = [*shown, *held["kernel"]]
-    names = f"{', '.join(before)} and {last}" if before else last
-    cure = "plan a reboot" if held["kernel"] else "stop that, or plan a reboot"
-    return f"the GPU is held by {names}: {cure} (tasks/reboot.py)."
+    *before, last = [*shown, *besides]
+    return f"{', '.join(before)} and {last}" if before else last

@@ -223,8 +223,9 @@ def healthy(box: Box) -> Commands:
 def verified(box: Box) -> Commands:
     """Use the hub as a user does, with an account made for it and removed again.
 
-    + box: where its hub listens
+    + box: where its hub listens, and whether a driver of GPUs is declared
     """
+    declared = "declared" if box.gpu else "found"
     yield showing_progress(
         program(
             "verify",
@@ -233,5 +234,6 @@ def verified(box: Box) -> Commands:
             account=layout.VERIFY_ACCOUNT,
             kernels=layout.KERNELS,
             timeout=VERIFY_TIMEOUT,
+            driver="ignored" if box.gpu and box.gpu.ignore else declared,
         )
     )

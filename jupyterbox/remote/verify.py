@@ -1,9 +1,11 @@
 """Use the hub as a user does, from the login form to a cell in every kernel; print a table.
 
-Where NVIDIA's driver drives a GPU, every Python kernel tries CUDA, too; elsewhere nothing does.
+Where there are GPUs of NVIDIA's, and a driver that is declared or installed, every Python kernel
+tries CUDA, too, and one that it does not drive is a failure; elsewhere nothing of that is asked.
 
 Run by the hub's own Python. Arguments: hub (its address with base_url), account (made and removed
-again, with its home), kernels (the published kernelspecs' directory), timeout (seconds a step).
+again, with its home), kernels (the published kernelspecs' directory), timeout (seconds a step),
+driver (`declared`, `found`: where it is installed, or `ignored`).
 The account's password is made here and leaves this process on chpasswd's standard input only.
 """
 
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import aiohttp
 from cuda import CELL, NoCuda, told
-from driver_files import nvidia_gpus
+from driver_files import for_cuda, undriven
 from yarl import URL
 
 PYTHON_CELL = """
@@ -200,9 +202,18 @@ async def check_cuda(user, name):
     return told(await user.run(name, CELL)), True
 
 
-async def check_hub(hub, account, kernels, timeout, password, table):
+def check_gpus(driver, table):
+    """A row for each GPU that is not driven; whether there is any to try."""
+    gpus = for_cuda(driver)
+    for address, other in undriven(gpus).items():
+        by = f"{other} drives it" if other else "no driver drives it"
+        table.row(False, f"GPU {address}", 0, f"{by}: facts.gpu.NvidiaDriver says why")
+    return bool(gpus)
+
+
+async def check_hub(hub, account, kernels, timeout, driver, password, table):
     """Log in, start a server, run a cell in every kernel, stop; a row of the table each."""
-    has_gpu = any(gpu["driver"] == "nvidia" for gpu in nvidia_gpus())
+    has_gpu = check_gpus(driver, table)
     jar = aiohttp.CookieJar(unsafe=True)
     limits = aiohttp.ClientTimeout(total=timeout)
     async with aiohttp.ClientSession(cookie_jar=jar, timeout=limits) as session:
@@ -243,13 +254,13 @@ def make_account(account):
     return password
 
 
-def main(hub, account, kernels, timeout):
+def main(hub, account, kernels, timeout, driver):
     """Verify the hub; the exit status of the program."""
     table = Table()
     remove_account(account)
     try:
         password = make_account(account)
-        asyncio.run(check_hub(hub, account, Path(kernels), timeout, password, table))
+        asyncio.run(check_hub(hub, account, Path(kernels), timeout, driver, password, table))
     finally:
         remove_account(account)
     return 1 if table.failed else 0

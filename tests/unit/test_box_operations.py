@@ -15,20 +15,30 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from facts.gpu import NvidiaDriver
+from jupyterbox.settings import Box, Gpu
 from operations import box as box_operations
 from operations.box import BOOT_ID, REBOOT, boot_id, rebooted, wait_for_boot
 from tests.unit.engine import programs, recorded, run
+from tests.unit.gpu_says import (
+    DRIVER,
+    KERNELS,
+    RTX_3060,
+    RTX_5090,
+    becoming,
+    driver,
+    holders,
+    works,
+)
 from tests.unit.nvidia_box import KERNEL, NvidiaBox
 
-PROBE = "nvidia-smi, modprobe and dkms are not run"
 NEXT = "6.8.0-151-generic"
 IDLE = json.loads(recorded("hub/activity-bare"))
 USED = json.loads(recorded("hub/activity-used"))
 
 
-def says(activity: Any = IDLE, driver: str = "") -> dict[Any, Any]:
+def says(activity: Any = IDLE, probe: str = "") -> dict[Any, Any]:
     """A box whose hub is used so, and whose files say so of its driver."""
-    return {**programs(hub_activity=activity), BOOT_ID: "one", PROBE: driver}
+    return {**programs(hub_activity=activity), BOOT_ID: "one", DRIVER: probe}
 
 
 def refusal(said: dict[Any, Any]) -> str:
@@ -44,8 +54,13 @@ def test_a_box_on_which_nobody_works_reboots() -> None:
     assert waiting == "one"
 
 
-def run_until_waiting(said: dict[Any, Any], **arguments: Any) -> tuple[Any, ...]:
-    """The commands of a reboot that nobody waits for: the last one is the boot that was before."""
+def run_until_waiting(
+    said: dict[Any, Any], passes: bool = True, **arguments: Any
+) -> tuple[Any, ...]:
+    """The commands of a reboot that nobody waits for: the last one is the boot that was before.
+
+    + passes: whether the driver works after it
+    """
     ended: list[str] = []
 
     def wait(state: State, host: Host, before: str) -> bool:
@@ -55,7 +70,10 @@ def run_until_waiting(said: dict[Any, Any], **arguments: Any) -> tuple[Any, ...]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(box_operations, "wait_for_boot", wait)
         patch.setattr("tests.unit.engine.show", lambda command: command)
-        first, _ = run(rebooted, says=said, **arguments)
+        if not passes:
+            patch.setattr(box_operations, "DRIVER_TIMEOUT", -1)
+        first, _, *failed = run(rebooted, says=said, **arguments)
+        assert bool(failed) is not passes
     return first.get_raw_value(), *ended
 
 
@@ -94,14 +112,72 @@ def test_a_driver_that_the_next_kernel_breaks_is_told_with_its_cure(
     box.libraries("580.178.04")
     box.module("580.178.04", KERNEL)
     probe = "\n".join(box.output(NvidiaDriver().command()))
-    run_until_waiting(says(driver=probe))
+    run_until_waiting(says(probe=probe))
     box.kernel(NEXT)
     if module:
         box.module(module, NEXT)
     probe = "\n".join(box.output(NvidiaDriver().command()))
-    said = refusal(says(driver=probe))
-    assert f"- kernel {NEXT}, which boots next, has {has} of NVIDIA's driver" in said
-    assert "install module 580.178.04 for that kernel first" in said
+    said = refusal(says(probe=probe))
+    assert f"- The next boot breaks the driver: kernel {NEXT} has {has}, and the libraries" in said
+    assert f"Install module 580.178.04 for kernel {NEXT} before the box reboots." in said
+
+
+OPEN: dict[str, Any] = {"libraries": "580.178.04", "modules": {KERNELS["noble"]: "580.178.04"}}
+BREAKS = driver(gpus=[(RTX_5090, "nvidia")], loaded="580.178.04", module="license: NVIDIA", **OPEN)
+"""The open module runs, and the proprietary one is on disk, which does not drive the GPU."""
+
+
+def test_a_flavour_that_the_next_boot_breaks_is_told_as_the_fact_tells_it() -> None:
+    said = refusal({**says(), **BREAKS, **holders()})
+    assert (
+        "- The next boot breaks the driver: the proprietary module is on disk, which drives none "
+        "of its GPUs. Install the open flavour again before the box reboots." in said
+    )
+    # Of a box whose GPUs are ignored, nothing is asked.
+    run_until_waiting({**says(), **BREAKS}, box=Box(gpu=Gpu(ignore=True)))
+
+
+ADA: dict[str, Any] = {
+    "pid": 4937,
+    "name": "python",
+    "user": "ada",
+    "server": None,
+    "unit": "session-3.scope",
+}
+
+
+def test_whoever_computes_outside_of_a_kernel_is_told() -> None:
+    said = refusal({**says(), **works(), **holders(ADA)})
+    assert "- the GPU is held by process 4937 (python) of ada." in said
+    daemon = {**ADA, "unit": "nvidia-persistenced.service"}
+    run_until_waiting({**says(), **works(), **holders(daemon, kernel=["the console"])})
+    # Nobody computes with what is not loaded.
+    nothing = works(loaded="", gpus=[(RTX_3060, "")])
+    run_until_waiting({**says(), **nothing, **holders(ADA)}, passes=False)
+
+
+@pytest.mark.parametrize("gpu", [None, Gpu()])
+def test_a_driver_that_does_not_work_after_the_reboot_fails_it(
+    monkeypatch: pytest.MonkeyPatch, gpu: Gpu | None
+) -> None:
+    passing(monkeypatch)
+    broken = works(loaded="580.173.02")
+    failed = after_a_reboot({**says(), **works(), **holders()}, broken, gpu)
+    assert "driver does not work (mismatch): Module 580.173.02 is loaded" in failed
+    assert "Reload the module" in failed
+    # One that was never there is only missed where it is declared.
+    assert bool(after_a_reboot({**says(), **driver()}, driver(), gpu)) == bool(gpu)
+    assert after_a_reboot({**says(), **works(), **holders()}, works(), gpu) == ""
+    assert after_a_reboot({**says(), **broken, **holders()}, broken, Gpu(ignore=True)) == ""
+
+
+def after_a_reboot(before: dict[Any, Any], after: dict[Any, Any], gpu: Gpu | None) -> str:
+    """What fails a box that is another one once it is back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(box_operations, "wait_for_boot", lambda state, host, before: True)
+        patch.setattr("tests.unit.engine.show", lambda command: command)
+        found = run(rebooted, box=Box(gpu=gpu), says=becoming(before, "systemctl reboot", after))
+    return "".join(command.get_raw_value() for command in found[2:])
 
 
 class Machine:

@@ -1,4 +1,8 @@
-"""The other flavour of the version that runs: what a deploy and a reload make of it."""
+"""The other flavour of the version that runs: what a deploy and a reload make of it.
+
+These states are synthetic: made up of the names and versions of Ubuntu's packages, recorded of no
+box.
+"""
 
 from __future__ import annotations
 

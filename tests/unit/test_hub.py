@@ -16,7 +16,7 @@ from facts.hub import Hub as HubFact
 from facts.hub import HubActivity, HubHealth
 from jupyterbox import layout
 from jupyterbox.program import SYSTEM_PYTHON
-from jupyterbox.settings import REPOSITORY, Box, Hub
+from jupyterbox.settings import REPOSITORY, Box, Gpu, Hub
 from operations import hub
 from operations.hub_release import HEALTH_TIMEOUT
 from tests.unit.box import DEPLOYED, HUB, HUB_ID, hub_state
@@ -718,4 +718,13 @@ def test_a_hub_is_verified_by_its_own_python() -> None:
         "account": "jupyterbox-verify",
         "kernels": "/opt/jupyterhub/share/jupyter/kernels",
         "timeout": hub.VERIFY_TIMEOUT,
+        "driver": "found",
     }
+
+
+@pytest.mark.parametrize(
+    ("gpu", "driver"), [(None, "found"), (Gpu(), "declared"), (Gpu(ignore=True), "ignored")]
+)
+def test_whether_a_gpu_must_work_is_what_is_declared(gpu: Gpu | None, driver: str) -> None:
+    [(_, arguments)] = run(hub.verified, box=Box(gpu=gpu))
+    assert arguments["driver"] == driver
