@@ -44,18 +44,17 @@ AFTER = {
 
 
 @deploy("Removal")
-def remove(box: Box, env: Any = None, everything: Any = None, force: bool = False) -> None:
+def remove(box: Box, env: Any = None, everything: bool = False, force: bool = False) -> None:
     """Remove what is asked for; whoever asks for both or for neither is told what there is.
 
     + box: as it is declared
-    + env: the name of an environment
-    + everything: `yes`
+    + env: the name of an environment; pyinfra has made a number of what looks so
+    + everything: whether all of it goes
     + force: whatever still runs from it
     """
-    all_of_it = everything in (True, "yes")
-    if bool(env) == all_of_it or everything not in (None, True, "yes"):
+    if (env in (None, "")) is not everything:
         refused(name="Is it said what is to be removed?", problems=[ALLOWED])
-    elif env:
+    elif not everything:
         environment(name=f"Remove environment {env}", env=str(env), box=box, force=force)
     else:
         stopped(name="Stop the hub, if nobody minds", box=box, force=force)

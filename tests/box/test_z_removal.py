@@ -24,6 +24,7 @@ STAYS = re.compile(
     r"|/etc/(ssl/certs|alternatives)(/|$)|/etc/ca-certificates\.conf$|.*/__pycache__(/|$)"
 )
 PRIVATE = "/home/ada/.conda/envs/kept"
+SHARE, SHARED = "/srv/datasets", f"{layout.ROOT}/share/datasets"
 
 
 def refused(box: Operator, *asked: str, settings: Settings | None = None) -> str:
@@ -85,6 +86,10 @@ def test_everything_goes_but_packages_homes_and_accounts(
         terminal.run(f"conda create --yes --prefix {PRIVATE} python={python}", seconds=300)
         said = refused(box, "everything=yes")
         assert "of ada in jupyter-ada-singleuser.service" in said
+    box.sh(f"mkdir -p {SHARE} {SHARED} && touch {SHARE}/kept && mount --bind {SHARE} {SHARED}")
+    said = refused(box, "everything=yes", "force=yes")
+    assert said.startswith(f"something is mounted on {SHARED}, in what is to be removed")
+    box.sh(f"umount {SHARED} && rm {SHARE}/kept && rmdir {SHARE}")
     assert box.main_pid(layout.HUB_UNIT)
     kept = removed(box, "everything=yes", "force=yes")
     assert "Packages that were installed stay: " in kept

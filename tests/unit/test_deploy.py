@@ -225,6 +225,15 @@ def test_verify_asks_the_hubs_own_python(operator: Operator) -> None:
     assert operation["name"] == "Verify: use the hub as a user does"
 
 
+def test_what_a_removal_cannot_understand_is_told_at_once(operator: Operator) -> None:
+    asked = ["--data", "everything=All", "--data", "force=please"]
+    done = operator.run("--dry", "tasks/remove.py", *asked, box=DEPLOYED, says={})
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "everything=All: say yes or no. force=please: say yes or no." in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("name", ["", "0"])
 def test_whoever_rolls_an_environment_back_does_not_mean_the_hub(
     operator: Operator, name: str

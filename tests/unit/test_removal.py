@@ -74,14 +74,20 @@ def problems(said: dict[Any, Any], **asked: Any) -> list[str]:
     [
         {},
         {"env": ""},
-        {"env": "r", "everything": "yes"},
-        {"everything": "no"},
-        {"env": "r", "everything": "no"},
+        {"env": "r", "everything": True},
+        {"env": 0, "everything": True},
     ],
 )
 def test_whoever_asks_for_nothing_or_for_both_is_told_what_there_is(asked: dict[str, Any]) -> None:
     assert problems(says(), **asked) == [
         "say what is to be removed: `--data env=NAME`, or `--data everything=yes`."
+    ]
+
+
+@pytest.mark.parametrize(("env", "name"), [(0, "0"), (123, "123")])
+def test_a_name_that_looks_like_a_number_is_a_name(env: int, name: str) -> None:
+    assert problems(says(), env=env) == [
+        f"the box has no environment {name!r}: it has anaconda3, python3."
     ]
 
 
@@ -171,7 +177,7 @@ def test_kernelspecs_of_others_are_nobodys() -> None:
 def everything(said: dict[Any, Any], force: bool = False) -> list[list[Shown]]:
     """The commands of each of its operations."""
     box = DEPLOYED.model_copy(update={"mirrors": Mirrors(apt="http://site/debian")})
-    return [*deployed(removal.remove, box=box, everything="yes", force=force, says=said).values()]
+    return [*deployed(removal.remove, box=box, everything=True, force=force, says=said).values()]
 
 
 def test_everything_goes_and_the_journal_last() -> None:
@@ -243,7 +249,7 @@ def test_a_box_that_has_nothing_of_ours_stays_as_it_is() -> None:
 def test_everything_stays_while_something_is_mounted_in_it() -> None:
     said = says(files=UNITS, directories=DIRECTORIES, mounts=["/opt/jupyterhub/data"])
     for force in (False, True):
-        assert problems(said, everything="yes", force=force) == [
+        assert problems(said, everything=True, force=force) == [
             "something is mounted on /opt/jupyterhub/data, in what is to be removed, and what lies "
             "there would go with it: unmount it first."
         ]
@@ -258,7 +264,7 @@ def test_everything_stays_while_somebody_uses_it() -> None:
     said = says(
         files=UNITS, directories=DIRECTORIES, users=[ADA, SOMEBODY], by_hand=["/opt/conda/envs/x"]
     )
-    assert problems(said, everything="yes") == [
+    assert problems(said, everything=True) == [
         IN_USE,
         "it was made by hand, and would go with conda: /opt/conda/envs/x. Move it away. " + FORCED,
     ]
