@@ -67,19 +67,13 @@ class Hub:
         link = os.path.join(self.root, "current")
         return os.path.basename(os.readlink(link)) if os.path.islink(link) else None
 
-    def point(self, release, room=True):
-        """Point the link at a release, noting the one that it leaves.
+    def leave(self):
+        """Note the release that is about to be left, for who goes back."""
+        if left := self.current():
+            append(os.path.join(self.releases, HISTORY), left)
 
-        Args:
-            release: its name.
-            room: whether that must be noted; a disk that is full is no reason not to go back.
-        """
-        left = self.current()
-        if left == release:
-            return
-        with suppress(*[] if room else [OSError]):
-            if left:
-                append(os.path.join(self.releases, HISTORY), left)
+    def point(self, release):
+        """Point the link at a release."""
         new = os.path.join(self.root, ".current.new")
         with suppress(FileNotFoundError):
             os.unlink(new)
@@ -170,9 +164,9 @@ def interrupted(hub):
 
 def taken(hub, mark):
     """Whether a copy has taken the place of the database that the release before used."""
-    if not mark:
-        return False
-    return mark.copy == TAKEN or (mark.copy == LAID and not lies_ready(hub.database, mark.target))
+    if not mark or mark.copy != LAID:
+        return bool(mark) and mark.copy == TAKEN
+    return hub.current() == mark.target and not lies_ready(hub.database, mark.target)
 
 
 def lay_ready(hub, release, mark, restore):
@@ -224,7 +218,9 @@ def switch(hub, release, with_proxy, restore):
     mark, past = begin(hub, release, mark, restore, laid), history(hub.releases)
     problem = None
     if with_proxy or not hub.answers_on(release):
-        hub.point(release)
+        if hub.current() != release:
+            hub.leave()
+            hub.point(release)
         problem = hub.runs(release, with_proxy)
     if problem:
         said = journals(hub)
@@ -252,7 +248,10 @@ def back(hub, release, mark, past, laid):
         return f"It stays there: there is no copy of the database that release {before} used."
     except (sqlite3.Error, OSError) as error:
         return f"It stays there: the database of release {before} cannot be laid ready ({error})."
-    hub.point(before, room=False)
+    with suppress(OSError):
+        # A disk that is full is no reason not to go back.
+        hub.leave()
+    hub.point(before)
     problem = hub.runs(before)
     with suppress(OSError):
         if laid and lays:
