@@ -16,6 +16,7 @@ from operations import (
     jupyter,
     packages,
     preflight,
+    summary,
     users,
 )
 
@@ -37,3 +38,4 @@ jupyter.publish(box=box)
 hub.serve(box=box)
 hub.healthy(name="Health: does the hub answer through the proxy?", box=box)
 hub_release.pruned(name="Remove the hub's oldest releases", box=box)
+summary.at_the_end()
