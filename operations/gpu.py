@@ -48,8 +48,9 @@ def install(box: Box) -> None:
     gpu_care.guarded(name="Guard module and libraries against being upgraded apart")
     reload(name="Reload the driver, if another one runs", later=True)
     gpu_care.uvm(name="Start at boot what CUDA needs")
-    if gpu.persistence:
-        gpu_care.persistence(name="Keep the GPU initialized")
+    gpu_care.persistence(
+        name="Keep the GPU initialized" if gpu.persistence else "Let the GPU rest", gpu=gpu
+    )
 
 
 @operation()

@@ -21,11 +21,13 @@ from facts.driver_setup import (
     Setup,
 )
 from facts.gpu import Driver, NvidiaDriver
+from jupyterbox.driver_choice import Unavailable
 from jupyterbox.driver_packages import DKMS, held_with, switches
 from jupyterbox.program import Commands
+from jupyterbox.settings import Gpu
 from operations.asking import ask
 from operations.gpu_archive import written
-from operations.gpu_plan import system_of
+from operations.gpu_plan import NOT_OURS, due, system_of
 from operations.journal import noting
 from operations.packages import OURS
 
@@ -46,6 +48,7 @@ NODE = (
 )
 
 UNIT = "nvidia-persistenced.service"
+WANTED = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 FABRIC_UNIT = "nvidia-fabricmanager.service"
 BLACKLISTED = f"""\
 {OURS}
@@ -161,26 +164,62 @@ def fabric(found: Driver, setup: Setup) -> Iterator[str]:
 
 
 @operation()
-def persistence() -> Commands:
+def persistence(gpu: Gpu) -> Commands:
     """Have the daemon keep the GPU initialized; Ubuntu's is told not to.
 
-    It starts with the box, and now where the driver is in order.
+    It starts with the box, and now where the driver is in order. What was told so before, and shall
+    not any more, is as its package has it.
+
+    + gpu: the driver that is declared, whose packages bring the daemon
     """
     found = ask(NvidiaDriver)
-    daemon = ask(DriverSetup) if found["state"] != "no_hardware" else None
-    if daemon is None or found["state"] == "passthrough" or not daemon["persistenced"]["command"]:
-        host.noop("there is no GPU, or no daemon, to keep it initialized")
+    if found["state"] in NOT_OURS:
+        host.noop(found["cure"])
         return
-    commands = list(written(PERSISTENCE, drop_in(daemon["persistenced"]), daemon))
-    if not daemon["persistenced"]["wanted"]:
-        commands.append(noting("file", f"/etc/systemd/system/multi-user.target.wants/{UNIT}"))
-        commands.append(f"systemctl add-wants multi-user.target {UNIT}")
-    running = daemon["persistenced"]["runs"] or ""
-    if found["state"] == "healthy" and (commands or "--persistence-mode" not in running):
-        commands.append(f"systemctl daemon-reload && systemctl restart {UNIT}")
+    setup = ask(DriverSetup)
+    if gpu.persistence and not setup["persistenced"]["command"] and comes(gpu, found, setup):
+        # Planned before there is anything to see of it.
+        setup["persistenced"]["command"] = f"/usr/bin/{UNIT.removesuffix('.service')}"
+    commands = list(kept(found, setup) if gpu.persistence else released(found, setup))
     yield from commands
     if not commands:
-        host.noop("the GPU is kept initialized")
+        host.noop("the GPU is kept initialized as it is declared, as far as there is a daemon")
+
+
+def comes(gpu: Gpu, found: Driver, setup: Setup) -> bool:
+    """Whether the run that is planned installs the driver before this."""
+    try:
+        return not host.state.is_executing and due(gpu, found, setup) is not None
+    except Unavailable:
+        return False
+
+
+def kept(found: Driver, setup: Setup) -> Iterator[str | PyinfraCommand]:
+    """Have the daemon, where there is one, keep the GPU initialized."""
+    daemon = setup["persistenced"]
+    if not daemon["command"]:
+        return
+    commands = list(written(PERSISTENCE, drop_in(daemon), setup))
+    if not daemon["wanted"]:
+        commands.append(noting("file", WANTED))
+        commands.append(f"systemctl add-wants multi-user.target {UNIT}")
+    yield from commands
+    if found["state"] == "healthy" and (
+        commands or "--persistence-mode" not in (daemon["runs"] or "")
+    ):
+        yield f"systemctl daemon-reload && systemctl restart {UNIT}"
+
+
+def released(found: Driver, setup: Setup) -> Iterator[str | PyinfraCommand]:
+    """Take back what an earlier deploy told the daemon."""
+    if PERSISTENCE not in setup["files"]:
+        return
+    yield f"rm -f {WANTED}"
+    if found["state"] == "healthy":
+        # The drop-in last: while it is there, the next run goes on with this.
+        yield (f"rm {PERSISTENCE} && systemctl daemon-reload && systemctl try-restart {UNIT}")
+    else:
+        yield f"rm {PERSISTENCE} && systemctl daemon-reload"
 
 
 def drop_in(daemon: Persistenced) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyinfra.api.deploy import add_deploy
 from pyinfra.api.exceptions import OperationError
+from pyinfra.api.operations import run_ops
 from pyinfra.context import ctx_host, ctx_state
 
 from facts.driver_setup import (
@@ -1082,7 +1084,7 @@ RESTART = "systemctl daemon-reload && systemctl restart nvidia-persistenced.serv
 
 
 def test_the_daemon_is_told_to_keep_the_gpu_initialized() -> None:
-    found = run(gpu_care.persistence, says={**works(), **setup()})
+    found = run(gpu_care.persistence, Gpu(), says={**works(), **setup()})
     assert found == [
         f"mkdir -p {PERSISTENCE.rpartition('/')[0]}",
         ("put", PERSISTENCE, DROP_IN),
@@ -1097,15 +1099,29 @@ def test_a_daemon_that_runs_as_it_shall_is_left_alone() -> None:
     files = {PERSISTENCE: DROP_IN.replace("nvidia-persistenced --verbose", "x")}
     runs = "runs=/usr/bin/nvidia-persistenced --user x --persistence-mode "
     says = {**works(), **setup(files=files, persistenced=daemon + runs)}
-    assert run(gpu_care.persistence, says=says) == []
+    assert run(gpu_care.persistence, Gpu(), says=says) == []
     # One that was started before, by a run that died.
     says = {**works(), **setup(files=files, persistenced=daemon + "runs=/usr/bin/x --user x")}
-    assert run(gpu_care.persistence, says=says) == [RESTART]
+    assert run(gpu_care.persistence, Gpu(), says=says) == [RESTART]
+
+
+def test_a_daemon_that_shall_not_any_more_is_as_its_package_has_it() -> None:
+    off, wants = Gpu(persistence=False), "/etc/systemd/system/multi-user.target.wants"
+    says = {**works(), **setup(files={PERSISTENCE: DROP_IN})}
+    unit, reload = "nvidia-persistenced.service", "systemctl daemon-reload"
+    assert run(gpu_care.persistence, off, says=says) == [
+        f"rm -f {wants}/{unit}",
+        f"rm {PERSISTENCE} && {reload} && systemctl try-restart {unit}",
+    ]
+    waits = {**works(loaded="580.173.02"), **setup(files={PERSISTENCE: DROP_IN})}
+    assert run(gpu_care.persistence, off, says=waits)[1:] == [f"rm {PERSISTENCE} && {reload}"]
+    # What others have told it, they may.
+    assert run(gpu_care.persistence, off, says={**works(), **setup()}) == []
 
 
 @pytest.mark.parametrize("says", [driver(gpus=[]), driver(gpus=[(RTX_3060, "vfio-pci")])])
 def test_without_a_gpu_no_daemon_is_started(says: dict[Any, Any]) -> None:
-    assert run(gpu_care.persistence, says={**says, **setup()}) == []
+    assert run(gpu_care.persistence, Gpu(), says={**says, **setup()}) == []
     assert run(gpu_care.uvm, says={**says, **setup()}) == []
 
 
@@ -1143,6 +1159,49 @@ def test_the_layer_does_nothing_the_second_time() -> None:
     says = {**works(held=True), **setup(files=files, held=True, persistenced=daemon)}
     done = deployed(gpu.install, Box(gpu=Gpu()), says=says)
     assert len(done) == 7 and not any(done.values()), done
+
+
+NO_DAEMON: dict[str, Any] = {"persistenced": ""}
+
+
+@pytest.mark.parametrize(
+    ("release", "declared", "version"),
+    [
+        ("noble", Gpu(), "580.178.04"),
+        ("trixie", Gpu(branch="550"), "550.163.01"),
+        ("bookworm", Gpu(branch="535"), "535.309.01"),
+        ("noble", Gpu(source="cuda"), "580.95.05"),
+        ("trixie", Gpu(source="cuda"), "580.95.05"),
+        ("noble", Gpu(persistence=False), "580.178.04"),
+    ],
+)
+def test_on_a_bare_box_the_plan_says_what_the_run_does(
+    release: str, declared: Gpu, version: str
+) -> None:
+    # The daemon comes with the driver, and is seen once that is there.
+    bare = {**driver(release), **setup(release, **NO_DAEMON), **NOBODY}
+    there: dict[str, Any] = {
+        "loaded": "",
+        "gpus": [(RTX_3060, "")],
+        "packages": [f"ii nvidia-x {version}-1"],
+    }
+    after = {**works(version, release, **there), **setup(release), **NOBODY}
+    planned, done = planned_and_done(Box(gpu=declared), becoming(bare, INSTALLS, after))
+    assert planned == done
+    assert done["Install driver " + declared.branch]
+    assert done.get("Keep the GPU initialized", False) == declared.persistence
+
+
+def planned_and_done(box: Box, says: dict[Any, Any]) -> tuple[dict[str, bool], dict[str, bool]]:
+    """Which operations of the layer a plan says will change something, and which have."""
+    with engine(says) as state:
+        add_deploy(state, gpu.install, box)
+        [operations] = state.ops.values()
+        names = {op: "".join(state.op_meta[op].names)[len("GPU | ") :] for op in operations}
+        planned = {names[op]: data.operation_meta.will_change for op, data in operations.items()}
+        run_ops(state)
+        metas = {names[op]: data.operation_meta for op, data in operations.items()}
+        return planned, {name: bool(meta._commands) for name, meta in metas.items()}
 
 
 # --- before anything changes ---
@@ -1341,6 +1400,6 @@ def test_what_only_the_gpus_layer_can_have_known_is_noted() -> None:
     )
     found = noted(gpu_care.guarded, says={**works(), **setup()})
     assert "hold linux-generic" in found and "hold nvidia-utils-580-server" in found
-    assert noted(gpu_care.persistence, says={**works(), **setup()}) == [
+    assert noted(gpu_care.persistence, Gpu(), says={**works(), **setup()}) == [
         "file /etc/systemd/system/multi-user.target.wants/nvidia-persistenced.service"
     ]
