@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from archive import ACCOUNTS, CONFIGURATION, DATABASE, DROP_INS, HOMES, SECRETS, Writer
 from homes import look_into
 from hub_releases import current, installed
-from people import people
+from people import as_text, is_text, people
 from reading import Unreadable, entries, read
 from tar import packed
 
@@ -80,12 +80,23 @@ def add_tree(writer, name, directory):
         directories[:] = sorted(d for d in directories if d != "__pycache__" and d not in links)
         for file in sorted([*files, *links]):
             path = os.path.join(where, file)
-            if os.path.islink(path):
-                yield f"{path} is a link to {os.readlink(path)!r}"
-            elif os.path.isfile(path):
-                add_file(writer, name + os.path.relpath(path, directory), path)
-            else:
-                yield f"{path} is no file"
+            why = odd(path)
+            try:
+                if not why:
+                    add_file(writer, name + os.path.relpath(path, directory), path)
+            except ValueError as error:
+                why = f"cannot be in an archive ({error})"
+            if why:
+                yield f"{as_text(path)} {why}"
+
+
+def odd(path):
+    """Why something is no file that can be put back elsewhere, as the end of a sentence."""
+    if os.path.islink(path):
+        return f"is a link to {os.readlink(path)!r}"
+    if not os.path.isfile(path):
+        return "is no file"
+    return None if is_text(path) else "has a name that is not UTF-8"
 
 
 def add_locks(writer, root, conda_root):

@@ -273,10 +273,15 @@ def keep_aside(database):
     while any(map(os.path.lexists, database_files(aside(database, number), ("", *JOURNALS)))):
         number += 1
     kept = aside(database, number)
-    for ending in ("", *JOURNALS):
-        with suppress(FileNotFoundError):
-            os.link(database + ending, kept + ending, follow_symlinks=False)
-            os.chmod(kept + ending, 0o600)
+    try:
+        for ending in ("", *JOURNALS):
+            with suppress(FileNotFoundError):
+                os.link(database + ending, kept + ending, follow_symlinks=False)
+                os.chmod(kept + ending, 0o600)
+    except BaseException:
+        # It is still in its place, and a second name for what a hub writes to is no copy.
+        remove(database_files(kept, ("", *JOURNALS)))
+        raise
     return kept
 
 

@@ -234,6 +234,23 @@ def test_a_comment_in_another_encoding_keeps_nobody_out(hub: dict[str, Any]) -> 
     assert not any("ada" in note for note in manifest["notes"])
 
 
+def test_a_file_whose_name_no_archive_takes_is_named(hub: dict[str, Any]) -> None:
+    own = Path(hub["configuration"][1])
+    (own / "link.py").unlink()
+    long = own / ("d" * 160) / ("f" * 160)
+    long.parent.mkdir()
+    long.write_text("x")
+    Path(os.fsdecode(os.fsencode(own) + b"/\xe4.py")).write_text("x")
+    members, manifest = backup(hub)
+    assert "configuration/own.d/10-own.py" in members
+    assert sorted(manifest["notes"]) == sorted(
+        [
+            f"{long} cannot be in an archive (name is too long)",
+            f"{own}/\ufffd.py has a name that is not UTF-8",
+        ]
+    )
+
+
 def test_links_in_the_configuration_are_named(hub: dict[str, Any]) -> None:
     own = Path(hub["configuration"][1])
     (own / "elsewhere").symlink_to("/srv")

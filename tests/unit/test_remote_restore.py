@@ -317,7 +317,20 @@ def test_a_hub_that_was_stopped_runs_again_whatever_happens(
     assert done.returncode == 1
     assert done.stderr.decode().startswith("The restore did not come to its end: ")
     assert hub.did() == ["--quiet", "stop", "start"]
+    assert not list(hub.state.glob("hub.sqlite.before-restore*"))
     assert (hub.state / "hub.sqlite").read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted by root")
+def test_a_database_needs_room_for_itself_alone(hub: Hub, members: dict[str, bytes]) -> None:
+    in_use(hub, "zoe")
+    members["hub/database"] += os.urandom(3 << 19)
+    done = on_a_small_disk(hub, hub.state, packed(members, users=[], groups=[]))
+    assert done.returncode == 0, done.stderr
+    assert hub.did()[-2:] == [
+        "systemctl stop jupyterhub.service",
+        "systemctl start jupyterhub.service",
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted by root")
@@ -476,6 +489,22 @@ def test_a_group_of_the_system_is_known_by_its_name() -> None:
     [root] = [found for found in pwd.getpwall() if found.pw_name == "root"]
     assert accounts.as_here({**ADA, "name": "root", "gid": 999})["gid"] == root.pw_gid
     assert accounts.as_here({**ADA, "group": "no-group-of-jupyterbox"})["gid"] == ADA["gid"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="homes are unpacked as their owners")
+def test_a_home_gets_the_group_that_its_owner_has_here(
+    hub: Hub, members: dict[str, bytes], tmp_path: Path
+) -> None:
+    ada, unpacked_to, homes = home_of_ada(tmp_path, notes=b"x")
+    here = pwd.getpwnam("mail")
+    mail = {**ada, "name": "mail", "uid": here.pw_uid, "gid": here.pw_gid + 1, "group": "mail"}
+    unpacked_to = {"homes/mail/00000000": unpacked_to["homes/ada/00000000"]}
+    (hub.path / "bin/mkhomedir_helper").write_text("#!/bin/sh\n")
+    homes = {"mail": homes["ada"]}
+    done = hub.restore(packed({**members, **unpacked_to}, users=[mail], groups=[], homes=homes))
+    assert done.returncode == 0, done.stderr
+    for path in (Path(mail["home"]), Path(mail["home"]) / "notes"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (here.pw_uid, here.pw_gid)
 
 
 def test_an_account_that_was_here_with_another_home_is_told(
