@@ -9,6 +9,7 @@ from pyinfra.api.command import FunctionCommand, PyinfraCommand
 from facts.driver_setup import SUITES
 from jupyterbox.driver_packages import CUDA_PACKAGES, DKMS, Transaction
 from jupyterbox.program import PROGRAMS, showing_progress
+from operations.packages import READY
 
 APT = (
     "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l; "
@@ -21,13 +22,6 @@ MAKE_LOG = "/var/log/jupyterbox-nvidia-make.log"
 
 OVER = "/run/jupyterbox-apt-preferences"
 """Apt's preferences for one transaction."""
-
-# An interrupted run may have left dpkg half way. 2 is that somebody else is at it; whatever else
-# fails, as a module that does not build, fails again.
-READY = (
-    "for try in $(seq 30); do DEBIAN_FRONTEND=noninteractive dpkg --configure -a; "
-    "case $? in 0) apt-get -qq update && exit 0 ;; 2) ;; *) exit 1 ;; esac; sleep 10; done; exit 1"
-)
 
 HALF = (PROGRAMS / "half_installed.sh").read_text()
 HALF = HALF.replace("{dkms}", DKMS.pattern).replace("{log}", MAKE_LOG)

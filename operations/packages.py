@@ -32,10 +32,11 @@ SITE = {"apt": MIRROR, "pip": PIP_CONF, "aside": ASIDE}
 OURS = "# Written by Jupyterbox from the inventory."
 
 # An interrupted run may have left dpkg half way; on a box that has just booted, the daily update
-# may hold the lock for a while.
+# may hold the lock for a while, for which dpkg returns 2. What fails otherwise, as a kernel module
+# that does not build, takes minutes and fails again.
 READY = (
-    "for try in $(seq 30); do DEBIAN_FRONTEND=noninteractive dpkg --configure -a "
-    "&& apt-get -qq update && exit 0; sleep 10; done; exit 1"
+    "for try in $(seq 30); do DEBIAN_FRONTEND=noninteractive dpkg --configure -a; "
+    "case $? in 0) apt-get -qq update && exit 0 ;; 2) ;; *) exit 1 ;; esac; sleep 10; done; exit 1"
 )
 
 

@@ -16,6 +16,7 @@ import pytest
 from facts.gpu import NvidiaDriver
 from jupyterbox.driver_packages import DKMS, Transaction
 from operations import gpu, gpu_apt
+from operations.packages import READY
 from tests.unit.engine import Shown, fact
 from tests.unit.gpu_says import RTX_3060, driver, setup, works
 from tests.unit.test_gpu_operations import run
@@ -187,7 +188,7 @@ def test_what_did_not_build_before_is_not_built_by_dpkg_again(
     tmp_path: Path, packages: list[str], failed: bool, removed: int
 ) -> None:
     cleared, ready, *_ = commands(driver("trixie"))
-    assert ready == gpu_apt.READY
+    assert ready == READY
     machine = Machine(tmp_path)
     machine.has(packages, [])
     if failed:
@@ -206,7 +207,7 @@ def test_what_cannot_be_configured_is_not_tried_again(
     machine.command("dpkg", f"#!/bin/sh\necho >>{tmp_path}/tried\nexit {code}\n")
     machine.command("sleep", "#!/bin/sh\n")
     machine.command("apt-get", "#!/bin/sh\n")
-    assert machine.run(gpu_apt.READY)[0] == (1 if code else 0)
+    assert machine.run(READY)[0] == (1 if code else 0)
     assert len((tmp_path / "tried").read_text().splitlines()) == tried
 
 

@@ -28,6 +28,7 @@ from facts.gpu import NvidiaDriver
 from jupyterbox import layout
 from jupyterbox.settings import Box, Gpu, Mirrors
 from operations import gpu, gpu_apt, gpu_archive, gpu_care, gpu_problems, preflight
+from operations.packages import READY
 from tests.unit.box import DEPLOYED, NO_GPU, converged
 from tests.unit.engine import Shown, deployed, engine, fact, plan, programs, recorded
 from tests.unit.engine import run as run_all
@@ -68,7 +69,7 @@ def run(*arguments: Any, **options: Any) -> list[Shown]:
 
 def transactions(commands: list[Shown]) -> list[tuple[str, list[str]]]:
     """What apt is asked for, and which packages it is asked for besides, if it can have them."""
-    assert commands[:2] == [gpu_apt.CLEARED, gpu_apt.READY]
+    assert commands[:2] == [gpu_apt.CLEARED, READY]
     found = []
     for command in commands[2:]:
         assert "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l" in command
@@ -1323,7 +1324,7 @@ def test_whoever_has_begun_to_compute_meanwhile_keeps_the_driver() -> None:
         gpu.driver,
         says=becoming({**says, **NOBODY}, "dpkg --configure -a", {**says, **holders(ADA)}),
     )
-    assert [found[0], found[1]] == [gpu_apt.CLEARED, gpu_apt.READY]
+    assert [found[0], found[1]] == [gpu_apt.CLEARED, READY]
     assert len(found) == 3 and "- the GPU is held by process 4937" in str(found[2])
     # What is not loaded, nobody computes with.
     says = {**works("570.211.01", loaded="", gpus=[(RTX_3060, "")]), **setup(), **holders(ADA)}
