@@ -164,8 +164,7 @@ def test_a_box_that_says_nothing_has_no_stale_authorities() -> None:
 def test_missing_packages_are_installed_together() -> None:
     assert run(packages.installed, ["curl", "git", "acl"], says={"dpkg-query": "git\nacl"}) == [
         show(noting("package", "git", "acl")),
-        "for try in $(seq 30); do DEBIAN_FRONTEND=noninteractive dpkg --configure -a "
-        "&& apt-get -qq update && exit 0; sleep 10; done; exit 1",
+        packages.READY,
         "DEBIAN_FRONTEND=noninteractive apt-get -y "
         '-o Dpkg::Options::="--force-confdef" -o Dpkg::Options::="--force-confold" '
         "install --no-install-recommends -o DPkg::Lock::Timeout=300 git acl",
