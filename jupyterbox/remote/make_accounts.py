@@ -5,6 +5,7 @@ import os
 import pwd
 import subprocess
 
+from homes import look_into
 from people import LOWEST_FREE_GID
 
 AGING = ("--lastday", "--mindays", "--maxdays", "--warndays", "--inactive", "--expiredate")
@@ -41,6 +42,9 @@ def make_accounts(users, groups, kept, note):
         users, groups: as people.people returns them.
         kept: an account whose password and home stay as they are: who runs this logs in with it.
         note: is told a kind and a name before one is made.
+
+    Returns:
+        A line for each home that does not answer.
     """
     for group, ids in with_shared_ids(groups, "gid"):
         make_group(group["name"], group["gid"], ids, note)
@@ -49,10 +53,12 @@ def make_accounts(users, groups, kept, note):
     for group in groups:
         for member in group["members"]:
             run("usermod", "--append", "--groups", group["name"], member)
+    notes = []
     for user in users:
         if user["name"] != kept:
             give_password(user)
-        make_home(user)
+        notes += make_home(user)
+    return notes
 
 
 def with_shared_ids(entries, key):
@@ -116,10 +122,16 @@ def give_password(user):
 
 
 def make_home(user):
-    """Make the home of an account that has none, where its disk is there."""
-    parent = os.path.dirname(user["home"].rstrip("/"))
-    if not os.path.lexists(user["home"]) and os.path.isdir(parent):
+    """Make the home of an account that has none, where its disk is there; what is not known."""
+    answers, skipped = look_into([(user["name"], 0, 0, user["home"])], can_be_made)
+    if answers.get(user["name"]):
         run("mkhomedir_helper", user["name"], "0077")
+    return list(skipped.values())
+
+
+def can_be_made(home):
+    """Whether there is no such home, and a place for it."""
+    return not os.path.lexists(home) and os.path.isdir(os.path.dirname(home.rstrip("/")))
 
 
 def exists(look_up, key):

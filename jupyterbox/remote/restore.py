@@ -69,7 +69,8 @@ class Restoring:
         """Make the accounts, and know them as they are here then."""
         users, groups = accounts["users"], accounts["groups"]
         print(f"{len(users)} accounts", flush=True)
-        make_accounts(users, groups, self.kept, partial(note, self.arguments["journal"]))
+        noting = partial(note, self.arguments["journal"])
+        self.notes += make_accounts(users, groups, self.kept, noting)
         self.users = {user["name"]: as_here(user) for user in users}
         self.notes += filter(None, map(elsewhere, users))
 
