@@ -136,6 +136,9 @@ class Takeover:
         if theirs or os.path.exists(self.answered):
             # Of another time: somebody has gone back since.
             os.rename(self.kept, free(f"{self.kept}-before"))
+        if not os.path.lexists(self.kept):
+            # A run that was killed may have left a part of one.
+            discard(self.kept)
         os.makedirs(self.kept, mode=0o700, exist_ok=True)
         self.lay_out_etc(found)
         for path, waiting in self.files.items():
@@ -166,17 +169,8 @@ class Takeover:
             mode = 0o644 if path == self.unit else 0o600
             lay(waiting, os.path.join(new, self.inside(path)), mode)
         sync_tree(new)
-        self.discard_other()
+        discard(self.other_etc)
         os.rename(new, self.other_etc)
-
-    def discard_other(self):
-        """Remove the new hub's etc while the old one's is in its place."""
-        if self.ours(self.other_etc):
-            # Cut short, it could not be told from the old one's any more.
-            gone = f"{self.kept}/etc.gone"
-            shutil.rmtree(gone, ignore_errors=True)
-            os.rename(self.other_etc, gone)
-            shutil.rmtree(gone, ignore_errors=True)
 
     def left_out(self, found):
         """What the new etc does without: what packages have put there, and the old hub's state."""
@@ -325,8 +319,7 @@ class Takeover:
         systemctl("enable", "--now", self.hub)
         if given_back and self.ours(self.other_etc):
             # All that is in there are copies, and the new hub's etc.
-            self.discard_other()
-            shutil.rmtree(self.kept, ignore_errors=True)
+            discard(self.kept)
 
     def give_back(self, noted):
         """Have the database as it was, if both hubs use it; whether it is.
@@ -373,6 +366,15 @@ class Takeover:
         elif filecmp.cmp(path, kept, shallow=False):
             # A run that died had it copied to another file system.
             os.unlink(path)
+
+
+def discard(path):
+    """Remove a directory of ours: what is left of one, cut short, is not taken for it any more."""
+    gone = f"{path}.gone"
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.rename(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def spare(database, kept):
