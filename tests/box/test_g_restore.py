@@ -123,6 +123,9 @@ def test_a_lost_box_comes_back(
         "ada ada 600",
     ]
     assert successor.sh("cat ~ada/work/notes; readlink ~ada/work/x") == "mine\n/\n"
+    # What it has made, a removal of everything can tell.
+    journal = successor.sh("cat /var/lib/jupyterhub/journal").splitlines()
+    assert [journal.count(f"account {name}") for name in ("ada", "bob", "root")] == [1, 1, 0]
     secrets = "cat /var/lib/jupyterhub/cookie_secret /var/lib/jupyterhub/proxy.env"
     assert successor.sh(secrets) == box.sh(secrets)
 

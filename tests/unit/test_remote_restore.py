@@ -465,7 +465,7 @@ def test_a_home_that_is_somebody_elses_is_left_alone_and_told(
 
 def test_a_home_that_does_not_answer_is_not_made_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     accounts = module("make_accounts")
-    gone = ({}, {"ada": "/home/ada did not answer within 2 s"})
+    gone: Any = ({}, {"ada": "/home/ada did not answer within 2 s"})
     monkeypatch.setattr(accounts, "look_into", lambda homes, question: gone)
     monkeypatch.setattr(accounts, "run", None)
     assert accounts.make_home(ADA) == ["/home/ada did not answer within 2 s"]
