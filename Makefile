@@ -52,6 +52,10 @@ test-box: .venv root browser ## the tests on a real machine; RELEASE=noble and s
 test-faults: .venv root ## cut a deploy off at each of its remote commands, in each way: hours
 	JUPYTERBOX_TEST_EVERY_CUT=1 $(RUN)/python -m pytest tests/box/test_h_faults.py -v -s --timeout 0
 
+.PHONY: bench
+bench: .venv root browser ## measure everything side by side, and renew docs/bench.md: hours; PARTS="noop start" for some
+	$(RUN)/python -m bench $(PARTS) --release $(RELEASE)
+
 .PHONY: lint
 lint: .venv ## ruff and mypy
 	$(RUN)/ruff format --check .
