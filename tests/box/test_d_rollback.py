@@ -20,40 +20,17 @@ from jupyterbox import layout
 from jupyterbox.layout import HUB_UNIT, PROXY_UNIT
 from jupyterbox.settings import Hub
 from tests.box.conftest import Operator
+from tests.box.hub_releases import (
+    SQLITE,
+    current,
+    release_like,
+    release_of_a_newer_schema,
+    schema,
+)
+from tests.box.locks import lock_with
 from tests.box.user import User
 
 pytestmark = pytest.mark.once
-
-LIKE = """set -e
-cd {releases}; rm -rf {name}; cp -al {release} {name}
-for file in {name}/bin/* {name}/pyvenv.cfg; do
-    [ ! -L $file ] && grep -qI {release} $file && sed -i s/{release}/{name}/g $file
-done
-sed -i 's/"declared": "[^"]*"/"declared": "{name}"/; s/"id": "[^"]*"/"id": "{name}"/' \
-    {name}/release.json"""
-
-# On top of the last one, which JupyterHub does not mind.
-MIGRATION = """import sqlalchemy as sa
-from alembic import op
-
-revision = "abcdef012345"
-down_revision = "{head}"
-
-
-def upgrade():
-    op.create_table("of_a_newer_hub", sa.Column("id", sa.Integer, primary_key=True))
-"""
-
-
-def current(box: Operator) -> str:
-    """The hub's release."""
-    return box.sh(f"basename $(readlink {layout.CURRENT})").strip()
-
-
-def release_like(box: Operator, name: str) -> str:
-    """Make a release that is as the current one; its directory."""
-    box.sh(LIKE.format(releases=layout.RELEASES, release=current(box), name=name))
-    return f"{layout.RELEASES}/{name}"
 
 
 def rolled_back(box: Operator, *data: str, fails: bool = False) -> str:
@@ -98,21 +75,10 @@ def declared(restored: Operator) -> Iterator[Operator]:
     restored.sh(f"{others}; rm -f {layout.DATABASE}.*")
 
 
-def lock_without(package: str, directory: Path) -> str:
-    """A copy of the hub's lock that lacks a package."""
-    shutil.copytree(Hub().lock, directory)
-    requirements = directory / "requirements.txt"
-    lines = requirements.read_text().splitlines(keepends=True)
-    start = next(i for i, line in enumerate(lines) if line.startswith(f"{package}=="))
-    end = next(i for i in range(start + 1, len(lines)) if not lines[i].startswith(" "))
-    requirements.write_text("".join([*lines[:start], *lines[end:]]))
-    return str(directory)
-
-
 def test_a_broken_upgrade_is_never_switched_to(box: Operator, tmp_path: Path) -> None:
     before, pid = current(box), box.main_pid(HUB_UNIT)
     settings = box.settings()
-    settings["hub"]["lock"] = lock_without("alembic", tmp_path / "lock")
+    settings["hub"]["lock"] = str(lock_with(tmp_path / "lock", "alembic"))
     with serving(box) as said:
         run = box.pyinfra("-y", "deploy.py", settings=settings)
     assert run.returncode != 0
@@ -120,6 +86,28 @@ def test_a_broken_upgrade_is_never_switched_to(box: Operator, tmp_path: Path) ->
     assert set(said) == {"200"}
     assert (current(box), box.main_pid(HUB_UNIT)) == (before, pid)
     assert box.sh(f"ls {layout.RELEASES}").split() == [before]
+
+
+def test_a_release_that_is_built_and_whose_hub_does_not_start_is_refused_on_trial(
+    declared: Operator, ada: User, tmp_path: Path
+) -> None:
+    """No package needs the spawner, but the configuration does."""
+    box, before, pid = declared, current(declared), declared.main_pid(HUB_UNIT)
+    settings = box.settings()
+    lock = lock_with(tmp_path / "lock", "jupyterhub-systemdspawner")
+    settings["hub"]["lock"] = str(lock)
+    with serving(box) as said, ada.kernel("python3") as kernel:
+        kernel.execute("variable = 42")
+        run = box.pyinfra("-y", "deploy.py", settings=settings)
+        assert kernel.execute("print(variable)") == "42"
+    assert run.returncode != 0
+    told = " ".join((run.stdout + run.stderr).split())
+    assert "systemdspawner" in told, "the reason"
+    assert "the hub was left as it is" in told
+    assert set(said) == {"200"}
+    assert (current(box), box.main_pid(HUB_UNIT)) == (before, pid)
+    [built] = set(box.sh(f"ls {layout.RELEASES}").split()) - {before}
+    assert box.sh(f"ls {layout.RELEASES}/{built}/release.json"), "it was complete"
 
 
 def test_a_release_whose_hub_does_not_start_is_left_again(declared: Operator, ada: User) -> None:
@@ -161,12 +149,8 @@ def test_the_way_back_takes_nobody_along(declared: Operator, ada: User) -> None:
 
 def test_a_newer_schema_and_back(declared: Operator, ada: User) -> None:
     box, before = declared, current(declared)
-    prefix = release_like(box, "newer")
-    scripts = f"$(echo {prefix}/lib/*/site-packages/jupyterhub/alembic/versions)"
     head = schema(box)
-    box.machine.run(
-        f"cat > {scripts}/abcdef012345_test.py", input=MIGRATION.format(head=head), check=True
-    )
+    release_of_a_newer_schema(box, "newer")
     rolled_back(box, "release=newer")
     assert schema(box) == "abcdef012345"
     copy = f"{layout.DATABASE}.{before}"
@@ -184,28 +168,28 @@ def test_a_newer_schema_and_back(declared: Operator, ada: User) -> None:
     assert ada.fetch(f"{ada.hub}/hub/home")[0] == 200
 
 
-SQLITE = (
-    "/usr/bin/python3 -c 'import sqlite3, sys; "
-    'print(sqlite3.connect("{path}").execute(sys.argv[1]).fetchall())\''
-)
+# What an upgrade of the system (Debian 12 to 13) leaves: the venv's python3 is there, and is of
+# another minor version, which does not look where the packages are. The hub does not come again.
+OF_ANOTHER_PYTHON = """
+cd {releases}; mv {release} old; mv old/lib/python3* old/lib/python3.2
+sed -i 's/"declared": "[^"]*"/"declared": "old"/; s/"id": "[^"]*"/"id": "old"/
+    s/"python": "[^"]*"/"python": "3.2.1"/' old/release.json
+ln -sfn releases/old {current}
+old/bin/python -c 'import sys'; ! old/bin/python -c 'import jupyterhub' 2>/dev/null
+systemctl restart {unit}; true"""
 
 
-def schema(box: Operator) -> str:
-    """The schema of the hub's database."""
-    rows = box.sh(f"{SQLITE.format(path=layout.DATABASE)} 'SELECT * FROM alembic_version'")
-    return rows.strip("[](), '\n")
-
-
-def test_a_release_without_its_interpreter_is_no_obstacle(declared: Operator) -> None:
-    """As after an upgrade of the system, which took the Python of the hub's venv along."""
+def test_a_hub_whose_python_went_with_an_upgrade_of_the_system_is_built_anew(
+    declared: Operator,
+) -> None:
     box, before = declared, current(declared)
-    prefix = release_like(box, "old")
-    box.sh(
-        f"""ln -sfn /usr/bin/python3.2 {prefix}/bin/python3
-        ln -sfn releases/old {layout.CURRENT}"""
-    )
-    assert "Hub service | Run proxy and hub" in box.changed()
+    names = {"releases": layout.RELEASES, "current": layout.CURRENT, "unit": HUB_UNIT}
+    box.sh(f"set -e; {OF_ANOTHER_PYTHON.format(release=before, **names)}")
+    run = box.pyinfra("-y", "deploy.py")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "switched back" not in run.stdout + run.stderr
     assert current(box) == before
+    box.sh(f"{layout.CURRENT}/bin/python -c 'import jupyterhub'")
     assert box.deploy()["success"] == 0
 
 
