@@ -320,6 +320,8 @@ class Takeover:
         if given_back and self.ours(self.other_etc):
             # All that is in there are copies, and the new hub's etc.
             discard(self.kept)
+        else:
+            os.rename(self.kept, free(f"{self.kept}-before"))
 
     def give_back(self, noted):
         """Have the database as it was, if both hubs use it; whether it is.
@@ -335,7 +337,7 @@ class Takeover:
             with closing(sqlite3.connect(kept)) as old, closing(sqlite3.connect(database)) as made:
                 old.backup(made)
         except (OSError, sqlite3.Error) as error:
-            say(f"{database} could not be copied back ({error}): as it was, it is in {kept}")
+            say(f"{database} could not be copied back ({error}): see {self.kept}-before")
             return False
         return True
 

@@ -528,6 +528,21 @@ def test_a_database_that_the_new_hub_has_changed_is_given_back(article: Article)
     assert users(article.state / "jupyterhub-since.sqlite") == []
 
 
+def test_a_database_that_cannot_be_given_back_is_kept(article: Article) -> None:
+    database = article.state / "jupyterhub.sqlite"
+    os.rename(article.place / "jupyterhub.sqlite", database)
+    started(article, "", article.state)
+    before = users(database)
+    article.systemctl(start=f"yes damaged | head -c 8192 >{database}")
+    article.url = article.url.replace("health", "nothing")
+    done = article.adopt()
+    assert done.stdout.endswith(f"(file is not a database): see {article.kept}-before\n")
+    kept = article.kept.with_name("kept-before")
+    assert users(kept / "jupyterhub.sqlite") == before
+    assert (article.root / "etc/jupyterhub/jupyterhub_config.py").read_text() == CONFIG
+    assert "damaged" in (article.state / "jupyterhub-since.sqlite").read_text()
+
+
 def test_a_database_below_etc_is_copied_once(article: Article) -> None:
     etc = article.root / "etc/jupyterhub"
     for name in ("jupyterhub.sqlite", "jupyterhub_cookie_secret"):
