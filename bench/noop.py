@@ -50,19 +50,30 @@ def ours(machine: Machine, found: Runs, runs: int) -> None:
             gauge = Gauge(found, "jupyterbox", machine, relay)
             for _ in range(runs):
                 said = gauge.note(f"deploy at {rtt} ms", partial(somebody.deploy, target))
-                nothing_in(said, pyinfras(said))
+                nothing_in(said, bool(changes(said)))
                 said = gauge.note(f"plan at {rtt} ms", partial(somebody.deploy, target, "--dry"))
-                nothing_in(said, pyinfras(said))
+                nothing_in(said, bool(planned(said, machine.name)))
 
 
-def pyinfras(said: str) -> str:
-    """What pyinfra's table of results counts as changed, in a run or a plan; `-` where nothing is.
+def changes(said: str) -> int:
+    """How many operations have changed something, by the table at a run's end.
 
     Args:
-        said: the whole output.
+        said: its whole output.
     """
+    total = next(line for line in said.splitlines() if "Grand total" in line)
     # Hosts, changed, errors, not changed.
-    return next(line for line in said.splitlines() if "Grand total" in line).split()[3]
+    return int(total.split()[3].replace("-", "0"))
+
+
+def planned(said: str, name: str) -> list[str]:
+    """The lines of a plan's table that would change something on a box.
+
+    Args:
+        said: its whole output.
+        name: of the box.
+    """
+    return [line for line in said.splitlines() if f"1 ({name})" in line]
 
 
 def ansible(machine: Machine, found: Runs, runs: int) -> None:
@@ -76,18 +87,18 @@ def ansible(machine: Machine, found: Runs, runs: int) -> None:
             playbook = Ansible(somebody, machine, settings)
             for _ in range(runs):
                 said = gauge.note(f"deploy at {rtt} ms", playbook.run)
-                nothing_in(said, "-" if "changed=0" in said else said)
+                nothing_in(said, "changed=0" not in said)
                 said = gauge.note(f"plan at {rtt} ms", partial(playbook.run, "--check"))
-                nothing_in(said, "-" if "changed=0" in said else said)
+                nothing_in(said, "changed=0" not in said)
 
 
-def nothing_in(said: str, changed: str) -> None:
+def nothing_in(said: str, changed: bool) -> None:
     """Hold that a run has had nothing to do.
 
     Raises:
         Failed: it has changed something.
     """
-    if changed != "-":
+    if changed:
         raise Failed(f"a run that should change nothing:\n{said[-4000:]}")
 
 

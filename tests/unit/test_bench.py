@@ -15,7 +15,7 @@ from bench.change import changed, with_environments
 from bench.figures import Runs
 from bench.fresh import layers
 from bench.growth import slopes, with_users
-from bench.noop import pyinfras
+from bench.noop import changes, planned
 from bench.playbook import HERE, variables
 from jupyterbox.settings import REPOSITORY, Box
 
@@ -73,11 +73,18 @@ def test_operations_are_counted_to_the_articles_layers() -> None:
     }
 
 
-@pytest.mark.parametrize(("cells", "expected"), [("1  -  -  24", "-"), ("1  3  -  21", "3")])
-def test_what_a_run_has_changed_is_read_from_its_table(cells: str, expected: str) -> None:
-    said = f"--> Results:\n    Operation  Hosts  Success  Error  No Change\n    Grand total {cells}"
-    # `Grand total` is two words, and the hosts are not counted in it.
-    assert pyinfras(said) == expected
+@pytest.mark.parametrize(("cells", "count"), [("24  -  -  24", 0), ("24  3  -  21", 3)])
+def test_what_a_run_has_changed_is_read_from_its_table(cells: str, count: int) -> None:
+    head = "    Operation    Hosts   Success   Error   No Change"
+    said = f"--> Results:\n{head}\n    Grand total  {cells}\n\n--> Disconnecting from hosts..."
+    assert changes(said) == count
+
+
+def test_what_a_plan_would_change_is_read_from_its_table() -> None:
+    unchanged = "    Packages | Install the base packages   -           -"
+    changed = "    Hub service | Run proxy and hub        1 (bench)   -"
+    assert planned(f"{unchanged}\n{changed}\n", "bench") == [changed]
+    assert planned(unchanged, "bench") == []
 
 
 def test_a_change_is_of_one_environment_and_leaves_the_settings_as_they_were() -> None:
