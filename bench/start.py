@@ -79,10 +79,14 @@ def person(machine: Machine, name: str) -> User:
 
 
 def stop(user: User) -> None:
-    """End a user's server."""
+    """End a user's server, and wait until the hub would start it again."""
     user.fetch(f"{user.hub}/hub/api/users/{user.name}/server", method="DELETE")
-    address = f"{user.hub}/hub/api/users/{user.name}"
-    wait_for(lambda: '"server": null' in user.fetch(address)[2], f"the end of {user.name}'s server")
+
+    def stopped() -> bool:
+        _, _, page = user.fetch(f"{user.hub}/hub/home")
+        return 'id="start"' in page and 'id="stop"' not in page
+
+    wait_for(stopped, f"the end of {user.name}'s server")
 
 
 @contextmanager
@@ -111,11 +115,9 @@ def clicked(chromium: Browser, user: User) -> float:
         page.get_by_role("button", name="Sign in").click()
         button = page.locator("#start")
         expect(button).to_be_visible(timeout=PATIENCE)
-        # The article's hub opens a page for a form that it has not, and starts at once.
         started = time.monotonic()
-        with context.expect_page() as opened:
-            button.click()
-        kernels = opened.value.locator(".jp-LauncherCard[data-category=Notebook]")
+        button.click()
+        kernels = page.locator(".jp-LauncherCard[data-category=Notebook]")
         expect(kernels.first).to_be_visible(timeout=PATIENCE)
         return time.monotonic() - started
     finally:
