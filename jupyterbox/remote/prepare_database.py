@@ -46,7 +46,11 @@ def prepare(prefix, database):
     kept, migrated = f"{database}.{left}", f"{database}.migrated"
     copy(database, kept)
     copy(database, migrated)
-    upgrade(prefix, migrated)
+    try:
+        upgrade(prefix, migrated)
+    except subprocess.CalledProcessError:
+        os.unlink(migrated)
+        raise
     forget_journal(database)
     place(migrated, database)
     print(f"{database} was migrated from {has} to {wanted}; as it was, it is {kept}", flush=True)

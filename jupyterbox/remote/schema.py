@@ -41,8 +41,16 @@ def copy(source, target):
     with suppress(FileNotFoundError):
         os.unlink(unfinished)
     os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with closing(sqlite3.connect(source)) as found, closing(sqlite3.connect(unfinished)) as made:
-        found.backup(made)
+    try:
+        with (
+            closing(sqlite3.connect(source)) as found,
+            closing(sqlite3.connect(unfinished)) as made,
+        ):
+            found.backup(made)
+    except sqlite3.Error:
+        # The hub that goes on needs what is left of the disk.
+        os.unlink(unfinished)
+        raise
     place(unfinished, target)
 
 

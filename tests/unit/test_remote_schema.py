@@ -186,7 +186,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(hub: Hub) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"sqlite says no\n\n{hub.database} cannot be migrated; it is as it was.\n"
-    assert hub.schemas[""] == "b2"
+    assert hub.schemas == {"": "b2", ".now": "b2"}
 
 
 def source() -> str:
