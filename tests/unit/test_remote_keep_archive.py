@@ -115,7 +115,10 @@ def test_two_in_the_same_second_do_not_spoil_each_other(tmp_path: Path) -> None:
 
 
 def test_what_a_backup_lacks_is_told(tmp_path: Path) -> None:
-    lacks: dict[str, Any] = {"notes": ["x is a link to 'y'"], "failed": ["/home/bob did not answer"]}
+    lacks: dict[str, Any] = {
+        "notes": ["x is a link to 'y'"],
+        "failed": ["/home/bob did not answer"],
+    }
     kept = json.loads(keep(tmp_path, packed(homes=HOMES, **lacks)).stdout)
     assert kept["notes"] == ["x is a link to 'y'", "/home/ada: ./x: Permission denied"]
     assert kept["failed"] == ["/home/bob did not answer"]
