@@ -42,9 +42,14 @@ class Cut:
         return [sys.executable, "-m", "tests.box.cut", json.dumps(asdict(self))]
 
 
+DISKS = {"opt": "755", "var/lib/jupyterhub": "700"}
+"""What can be full, with its mode: hub and conda, the hub's database and its copies."""
+
+
 def fill(machine: Machine, free_kb: int | None) -> None:
-    """Leave so much of the disk that hub and conda are on, which is a tmpfs; None empties it."""
-    opt = machine.root / "opt"
-    used = shutil.disk_usage(opt).used // 1024
-    size = "50%" if free_kb is None else f"{used + free_kb}k"
-    subprocess.run(["mount", "-o", f"remount,size={size}", opt], check=True)
+    """Leave so much of the disks, each a tmpfs; None empties them."""
+    for name in DISKS:
+        disk = machine.root / name
+        used = shutil.disk_usage(disk).used // 1024
+        size = "40%" if free_kb is None else f"{used + free_kb}k"
+        subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)

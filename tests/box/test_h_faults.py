@@ -12,19 +12,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from jupyterbox import layout
 from jupyterbox.demo.conda import conda_mirror
 from jupyterbox.demo.machine import Machine, NoMachine
 from jupyterbox.demo.steps import Steps
 from jupyterbox.settings import Hub
-from tests.box.accidents import ACCIDENTS, Cut, fill
+from tests.box.accidents import ACCIDENTS, DISKS, Cut, fill
 from tests.box.conftest import Operator, Settings, destroy
+from tests.box.locks import OLDER_HUB, lock_with
 from tests.box.relay import Relay
 from tests.box.user import Kernel, User, wait_for
 
@@ -68,17 +70,29 @@ class Faults:
     every: bool
     names: Iterator[int] = field(default_factory=itertools.count)
 
+    def settings(self) -> Settings:
+        """What is declared but for a change: a hub from before a change of the schema."""
+        settings = self.box.settings()
+        lock = self.directory / "older"
+        if not lock.exists():
+            lock_with(lock, "jupyterhub", OLDER_HUB)
+        settings["hub"]["lock"] = str(lock)
+        return settings
+
     def run(self, cut: Cut, settings: Settings) -> Run:
-        """Deploy with an accident, and put right what a deploy cannot: power, and a full disk."""
+        """Deploy with an accident, and put power right; a disk that is full stays so."""
         record = self.directory / f"record{next(self.names)}"
         cut = replace(cut, machine=self.box.machine.name, record=str(record))
         run = self.box.pyinfra("-y", "deploy.py", settings=settings, program=cut.program())
         if not self.box.machine.is_running():
             self.box.machine.boot()
             self.box.machine.wait_for_ssh()
-        fill(self.box.machine, None)
         lines = record.read_text().splitlines()
         return Run(run.returncode, run.stdout + run.stderr, [json.loads(line) for line in lines])
+
+    def relieve(self) -> None:
+        """Have room on the disks again."""
+        fill(self.box.machine, None)
 
     def cuts(self, settings: Settings) -> Iterator[Cut]:
         """Where a deploy is cut: everywhere in every way, or at an even sample.
@@ -99,6 +113,34 @@ class Faults:
             yield Cut(at=at, how=how, after=lengths[at] / 2)
 
 
+@dataclass
+class Tally:
+    """How many cuts were survived, of how many; one that was not keeps no other from being made."""
+
+    what: str
+    made: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def of(self, cut: Cut) -> Iterator[None]:
+        """Count one, which is lost where this raises."""
+        self.made += 1
+        try:
+            yield
+        except Exception as error:
+            self.lost.append(f"{cut}\n{error}")
+
+    def told(self) -> None:
+        """Print it.
+
+        Raises:
+            AssertionError: with every cut that was not survived.
+        """
+        print(f"{self.what}: {self.made - len(self.lost)} cuts survived of {self.made}")
+        assert self.made, "none was made"
+        assert not self.lost, "\n\n".join(self.lost)
+
+
 def evenly(of: Sequence[T], count: int) -> list[T]:
     """So many of a sequence, from all over it."""
     return [of[(2 * n + 1) * len(of) // (2 * count)] for n in range(count)]
@@ -108,17 +150,21 @@ def evenly(of: Sequence[T], count: int) -> list[T]:
 def faults(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Faults]:
-    """A machine of its own, whose disk for /opt can be made full: a tmpfs of the host's.
+    """A machine of its own, with disks that can be made full: each a tmpfs of the host's.
 
-    It is there before the machine boots, so that nothing of it is lost when the power is.
+    They are there before the machine boots, so that nothing of them is lost when the power is.
     """
     name = f"{os.environ.get('JUPYTERBOX_TEST_BOX', 'test')}-faults"
     with suppress(NoMachine):
         sweep(Machine.load(name))
     machine = Machine.create(name, pytestconfig.getoption("--release"))
     try:
-        opt = machine.root / "opt"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", opt], check=True)
+        for name, mode in DISKS.items():
+            disk = machine.root / name
+            disk.mkdir(parents=True, exist_ok=True)
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", disk], check=True
+            )
         machine.boot()
         machine.wait_for_ssh()
         machine.conda = conda_mirror(machine, Steps())
@@ -131,31 +177,36 @@ def faults(
 
 
 def sweep(machine: Machine) -> None:
-    """Remove a machine whose /opt is mounted."""
+    """Remove a machine with disks of the host's."""
     machine.kill()
-    opt = machine.root / "opt"
-    if opt.is_mount():
-        subprocess.run(["umount", opt], check=True)
+    for name in DISKS:
+        disk = machine.root / name
+        if disk.is_mount():
+            subprocess.run(["umount", disk], check=True)
     destroy(machine)
 
 
 def test_a_first_deploy_is_finished_by_the_next_wherever_it_dies(faults: Faults) -> None:
     """Each run gets further than the one before it, until one reaches the end."""
-    hows, cuts = itertools.cycle(ACCIDENTS), 1
+    hows, tally = itertools.cycle(ACCIDENTS), Tally("first deploy")
     with Relay(faults.box.machine.ports["channel"]) as relay:
-        settings = through(relay, faults.box.settings())
+        settings = through(relay, faults.settings())
         relay.budget = 3_000_000
         assert faults.run(Cut(), settings).returncode != 0
         relay.budget = None
         for at in itertools.count(0, 1 if faults.every else STRIDE):
             # Nothing can be half done before: the facts of the plan only read.
-            run = faults.run(Cut(at=at, how=next(hows), after=0.3, moving=True), settings)
+            cut = Cut(at=at, how=next(hows), after=0.3, moving=True)
+            run = faults.run(cut, settings)
+            faults.relieve()
             if not run.had_its_accident:
                 break
-            cuts += 1
-        assert run.returncode == 0, run.said
-        is_as_declared(faults.box, settings)
-    print(f"first deploy: {cuts} cuts survived of {cuts}")
+            tally.made += 1
+        # The mirror that died counts, too.
+        with tally.of(cut):
+            assert run.returncode == 0, run.said
+            is_as_declared(faults.box, settings)
+    tally.told()
 
 
 def through(relay: Relay, settings: Settings) -> Settings:
@@ -167,13 +218,13 @@ def through(relay: Relay, settings: Settings) -> Settings:
 
 def another_environment(faults: Faults) -> Settings:
     """Settings with a release of `python3` that has never been declared before."""
-    settings = faults.box.settings()
+    settings = faults.settings()
     settings["environments"][0]["conda"].append(f"pip>=0.{next(faults.names)}")
     return settings
 
 
 def another_hub(faults: Faults) -> Settings:
-    """Settings with a release of the hub that has never been declared before."""
+    """Settings with a release of the hub that has never been declared before, of a newer schema."""
     lock = faults.directory / f"lock{next(faults.names)}"
     shutil.copytree(Hub().lock, lock)
     with (lock / "requirements.txt").open("a") as requirements:
@@ -187,22 +238,42 @@ def another_hub(faults: Faults) -> Settings:
 def test_a_change_is_finished_by_the_next_deploy_wherever_it_dies(
     faults: Faults, change: Callable[[Faults], Settings]
 ) -> None:
-    box = faults.box
-    user, made = box.person("ada"), 0
+    tally = Tally(change.__name__)
+    faults.box.deploy(faults.settings())
+    before, user = current(faults.box), faults.box.person("ada")
     for cut in faults.cuts(change(faults)):
-        user.start_server()
-        kernel = user.kernel("python3")
-        kernel.execute("variable = 42")
-        settings = change(faults)
-        run = faults.run(cut, settings)
-        assert run.had_its_accident, f"{cut}\n{run.said}"
-        still_works(user, kernel, cut)
-        box.deploy(settings)
-        still_works(user, kernel, cut)
-        is_as_declared(box, settings)
-        made += 1
-    assert made
-    print(f"{change.__name__}: {made} cuts survived of {made}")
+        with tally.of(cut):
+            survive(faults, cut, change(faults), user, before)
+        faults.relieve()
+    tally.told()
+
+
+def survive(faults: Faults, cut: Cut, settings: Settings, user: User, before: str) -> None:
+    """Change something with an accident on the way, and once more without.
+
+    Args:
+        before: the hub's release that is left, in which every cut finds the box.
+    """
+    box = faults.box
+    if current(box) != before:
+        back = box.pyinfra("-y", "--data", f"release={before}", "tasks/rollback.py")
+        assert back.returncode == 0, back.stdout + back.stderr
+    user.start_server()
+    kernel = user.kernel("python3")
+    kernel.execute("variable = 42")
+    run = faults.run(cut, settings)
+    assert run.had_its_accident, run.said
+    # With the disks still full.
+    still_works(user, kernel, cut)
+    faults.relieve()
+    box.deploy(settings)
+    still_works(user, kernel, cut)
+    is_as_declared(box, settings)
+
+
+def current(box: Operator) -> str:
+    """The hub's release."""
+    return box.sh(f"basename $(readlink {layout.CURRENT})").strip()
 
 
 def still_works(user: User, kernel: Kernel, cut: Cut) -> None:
