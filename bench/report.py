@@ -28,8 +28,9 @@ PARTS = {
     ),
     "change": (
         "A change",
-        "On a box with ten environments. `conda` is conda itself, called by hand on the box for "
-        "the same change: `conda create` of the same packages, and `conda install` into a copy.",
+        "On a box with ten environments. `conda create` and `conda install` are conda itself, "
+        "called by hand on the box for the same package: the one makes the environment anew beside "
+        "the old one, as a deploy does, the other changes a copy of it where it is.",
     ),
     "growth": (
         "Growth",
