@@ -8,7 +8,7 @@ from html import escape
 from bench.figures import Figure, Results
 from bench.report import OURS, PARTS, columns, number
 
-WIDTH, LEFT, RIGHT = 880, 330, 70
+WIDTH, LEFT, RIGHT = 940, 390, 70
 BAR, GAP, HEAD = 13, 9, 46
 COLOURS = {OURS: "#f37726"}
 OTHERS = ("#4e79a7", "#9aa5b1", "#59a14f")

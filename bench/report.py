@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 
 from bench.figures import Figure, Results
 
 OURS = "jupyterbox"
+LINE = 100
 
 PARTS = {
     "fresh": (
@@ -15,16 +17,17 @@ PARTS = {
         "`article` is [the article's own commands](../tests/box/article.sh) in the form in which "
         "they still work; it ends when the hub's unit is started, ours when the hub answers. "
         "`floor` is [the same tools called by hand in the best order](../bench/floor.sh): no "
-        "solve, no check, nothing started. A layer is the operations that it is named after.",
+        "solve, no check, nothing started. Each layer has the operations of ours that it takes to "
+        "do what the article's step does.",
     ),
     "noop": (
         "A deploy that has nothing to do",
         "Deploy (`-y`) and plan (`--dry`; Ansible's is `--check`) of a box that is as declared, "
         "through a relay that adds half of the round-trip time each way. `ansible` is "
         "[a playbook](../bench/ansible/playbook.yml) for the same box, of stock modules, with "
-        "pipelining, ControlPersist, no gathering of facts and handlers that do not run; it asks "
-        "for less than a deploy does. Each run begins without a connection. Remote commands are "
-        "what the box's sshd has counted, bytes what the relay has, both directions together.",
+        "pipelining, ControlPersist and no gathering of facts; it asks for less than a deploy "
+        "does. Each run begins without a connection. Remote commands are what the box's sshd has "
+        "counted, bytes what the relay has, both directions together.",
     ),
     "change": (
         "A change",
@@ -95,17 +98,24 @@ def page(results: Results) -> str:
     for part, (title, text) in PARTS.items():
         figures = [figure for figure in results.figures if figure.part == part]
         if figures:
+            # What is computed from the others' medians has one value.
             runs = max(len(figure.values) for figure in figures)
-            lines += [f"## {title}", "", text, ""]
-            lines += [*table(figures), "", f"{runs} runs on {results.taken[part]}.", ""]
+            day = results.taken[part]
+            lines += [f"## {title}", "", *lines_of(text), ""]
+            lines += [*table(figures), "", f"{runs} run{'s' * (runs != 1)} on {day}.", ""]
     return "\n".join(lines)
+
+
+def lines_of(text: str) -> list[str]:
+    """A paragraph's lines; words with hyphens stay whole."""
+    return wrap(text, LINE, break_on_hyphens=False, break_long_words=False)
 
 
 def about(results: Results) -> Iterator[str]:
     """The machine, in a line."""
     of = results.machine
     if of:
-        yield (
+        yield from lines_of(
             f"The machine: {of['cores']} cores, {of['memory']} of memory, {of['system']}, "
             f"{of['kernel']}, Python {of['python']}. Conda: {of['conda']}."
         )

@@ -60,7 +60,7 @@ def test_the_page_has_a_section_for_each_part_that_was_measured() -> None:
     text = page(results(OURS, THEIRS))
     assert "## A deploy that has nothing to do" in text
     assert "## Growth" not in text
-    assert "2 cores, 8 GB of memory, Debian 13, Linux 6.12, Python 3.13.5." in text
+    assert "2 cores, 8 GB of memory, Debian 13, Linux 6.12, Python 3.13.5. Conda" in text
     assert "5 runs on 2026-11-24." in text
 
 
