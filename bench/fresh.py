@@ -18,7 +18,15 @@ from tests.box import article
 
 PART = "fresh"
 FLOOR = Path(__file__).with_name("floor.sh")
-OUR_HUB = ("Preflight", "Packages", "Hub release", "Hub service", "Health")
+PARTS = {
+    # Our layers that are the article's hub and proxy, and what they are called beside it.
+    "Preflight": "- preflight",
+    "Packages": "- the system's packages",
+    "Hub release": "- the hub's release",
+    "Hub service": "- configuration and units",
+    "Health": "- until it answers",
+}
+DEFAULT = "the default environment"
 ENVIRONMENT = "Environments | Build "
 ARTICLES = {
     # The layers that the article's steps are of, by the beginning of what the script calls them.
@@ -27,9 +35,10 @@ ARTICLES = {
     "Create the configuration": "hub and proxy",
     "Setup Systemd": "hub and proxy",
     "Conda environments": "conda",
-    "Install a default conda": "the default environment",
+    "Install a default conda": DEFAULT,
 }
 WHOLE = "everything"
+MIRROR = "MIRROR"
 
 
 def measure(name: str, release: str, runs: int) -> tuple[str, list[Figure]]:
@@ -69,19 +78,18 @@ def ours(machine: Machine, found: Runs) -> None:
 
 
 def layers(steps: Sequence[Step]) -> dict[str, float]:
-    """The seconds of a deploy by the article's layers; each operation's own remain beside them."""
-    found = {"hub and proxy": 0.0, "conda": 0.0, "the default environment": 0.0}
+    """The seconds of a deploy by the article's layers, and what the first of them is made of."""
+    found = dict.fromkeys(["hub and proxy", *PARTS.values(), "conda"], 0.0)
     for step in steps:
         name = re.split(r" \||:", step.name)[0]
-        if name in OUR_HUB:
+        if name in PARTS:
             found["hub and proxy"] += step.seconds
+            found[PARTS[name]] += step.seconds
         elif name == "Conda":
             found["conda"] += step.seconds
-        elif step.name == f"{ENVIRONMENT}python3":
-            found["the default environment"] += step.seconds
         elif step.name.startswith(ENVIRONMENT):
-            rest = f"environment {step.name.removeprefix(ENVIRONMENT)}"
-            found[rest] = found.get(rest, 0.0) + step.seconds
+            what = step.name.removeprefix(ENVIRONMENT)
+            found[DEFAULT if what == "python3" else f"environment {what}"] = step.seconds
     return found
 
 
@@ -129,12 +137,16 @@ def followed(machine: Machine, command: str, script: str) -> dict[str, float]:
 
 
 def explicit_lists(machine: Machine, settings: Settings) -> dict[str, str]:
-    """The packages of a deployed box's environments, as @EXPLICIT files by their names."""
+    """The packages of a deployed box's environments, as @EXPLICIT files by their names.
+
+    Another box may have another mirror, which stands for `MIRROR` there.
+    """
     lists = {}
     for environment in settings["environments"]:
         path = f"/opt/conda/envs/{environment['name']}/release.json"
         record = json.loads(machine.run(f"cat {path}", check=True).stdout)
         urls = [f"{package['url']}#{package['md5']}" for package in record["packages"]]
+        urls = [url.replace(record["mirror"], MIRROR, 1) for url in urls]
         lists[environment["name"]] = "\n".join(["@EXPLICIT", *urls, ""])
     return lists
 
@@ -148,7 +160,7 @@ def floor(machine: Machine, lists: Mapping[str, str], argument: str) -> float:
     for name in ("requirements.txt", "package.json", "package-lock.json"):
         (there / name).write_text(box.hub.lock_file(name))
     for name, text in lists.items():
-        (there / f"{name}.txt").write_text(text)
+        (there / f"{name}.txt").write_text(text.replace(MIRROR, box.mirrors.conda))
     variables = {
         "PYTHON_INDEX": box.mirrors.python,
         "NPM": box.mirrors.npm,

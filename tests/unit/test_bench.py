@@ -67,6 +67,11 @@ def test_operations_are_counted_to_the_articles_layers() -> None:
     ]
     assert layers(spent) == {
         "hub and proxy": 2 + 4 + 16 + 128,
+        "- preflight": 2,
+        "- the system's packages": 4,
+        "- the hub's release": 16,
+        "- configuration and units": 0,
+        "- until it answers": 128,
         "conda": 8,
         "the default environment": 32,
         "environment anaconda3": 64,
