@@ -46,7 +46,7 @@ def install(box: Box) -> None:
         remove_ppa=gpu.remove_ppa,
     )
     gpu_care.guarded(name="Guard module and libraries against being upgraded apart")
-    reload(name="Reload the driver, if another one runs", later=True)
+    reload(name="Reload the driver, if another one runs", later=True, gpu=gpu)
     gpu_care.uvm(name="Start at boot what CUDA needs")
     gpu_care.persistence(
         name="Keep the GPU initialized" if gpu.persistence else "Let the GPU rest", gpu=gpu

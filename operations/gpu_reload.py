@@ -9,10 +9,14 @@ from pyinfra.api import operation
 from pyinfra.api.command import StringCommand
 
 from facts.device_holders import DeviceHolders, Held, Holder
-from facts.gpu import NvidiaDriver
+from facts.driver_setup import DriverSetup
+from facts.gpu import Driver, NvidiaDriver
+from jupyterbox.driver_choice import branch_of
 from jupyterbox.program import Commands, program
+from jupyterbox.settings import Gpu
 from operations import gpu_care
 from operations.asking import ask
+from operations.gpu_plan import other_flavour, replaces
 from operations.refusing import refuse
 
 SERVICES = [
@@ -38,15 +42,19 @@ DETACHED = (
 
 
 @operation()
-def reload(later: bool = False) -> Commands:
+def reload(later: bool = False, gpu: Gpu | None = None) -> Commands:
     """Bring module and libraries together without a reboot, where nothing holds the GPU.
 
     Refuses where something does, and says what. What it stops, it starts again, whatever happens.
 
     + later: leave it to a reboot where it is the kernel itself that holds the module, or where the
       driver works as it is
+    + gpu: the driver that is declared, where this run installs it before
     """
     found = ask(NvidiaDriver)
+    if gpu and replaces(found) and gpu_care.comes(gpu, found, ask(DriverSetup)):
+        # Planned before there is anything to see of it.
+        found["kind"] = "reload_cures" if another(gpu, found) else found["kind"]
     if found["kind"] not in ("reload_cures", "other_flavour"):
         host.noop(f"no reload is needed, or none would help: {found['cure']}")
         return
@@ -62,6 +70,13 @@ def reload(later: bool = False) -> Commands:
     found = host.get_fact(NvidiaDriver)
     if found["state"] != "healthy":
         yield from refuse([p["problem"] for p in found["problems"]])
+
+
+def another(gpu: Gpu, found: Driver) -> bool:
+    """Whether a declared driver is another than the one that is there."""
+    version = found["evidence"]["userspace"]
+    other = version is not None and branch_of(version) != gpu.branch
+    return other or found["kind"] == "wrong_flavour" or other_flavour(gpu, found)
 
 
 def others(held: Held) -> list[Holder]:

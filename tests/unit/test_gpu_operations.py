@@ -1193,6 +1193,31 @@ def test_on_a_bare_box_the_plan_says_what_the_run_does(
     assert done.get("Keep the GPU initialized", False) == declared.persistence
 
 
+RELOADS = "Reload the driver, if another one runs"
+
+
+@pytest.mark.parametrize(
+    ("declared", "reloads"),
+    [
+        (Gpu(branch="595"), True),
+        (Gpu(flavour="proprietary"), True),
+        # The same driver, for another kernel.
+        (Gpu(), False),
+    ],
+)
+def test_a_plan_that_replaces_what_is_loaded_names_the_reload(declared: Gpu, reloads: bool) -> None:
+    says = {**works(), **setup(), **NOBODY}
+    with engine(says) as state:
+        add_deploy(state, gpu.install, Box(gpu=declared))
+        [operations] = state.ops.values()
+        [change] = [
+            data.operation_meta.will_change
+            for op, data in operations.items()
+            if state.op_meta[op].names == {f"GPU | {RELOADS}"}
+        ]
+    assert change == reloads
+
+
 def planned_and_done(box: Box, says: dict[Any, Any]) -> tuple[dict[str, bool], dict[str, bool]]:
     """Which operations of the layer a plan says will change something, and which have."""
     with engine(says) as state:
