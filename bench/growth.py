@@ -41,10 +41,10 @@ def measure(
     with fresh(name, release) as machine, operator() as somebody:
         for count in users:
             settings = with_users(with_environments(settings_of(machine), 1), count)
-            noop(found, f"{count} users", somebody, machine, settings, runs)
+            noop(found, f"users: {count}", somebody, machine, settings, runs)
         for count in environments:
             settings = with_environments(settings_of(machine), count)
-            noop(found, f"{count} environments", somebody, machine, settings, runs)
+            noop(found, f"environments: {count}", somebody, machine, settings, runs)
         conda = conda_of(machine)
     several(found, name, release, runs, boxes)
     grown = [*slopes(found, "user", users), *slopes(found, "environment", environments)]
@@ -78,7 +78,7 @@ def noop(
 def slopes(found: Runs, what: str, counts: Sequence[int]) -> list[Figure]:
     """By how much the no-op grows with each of them, from the medians."""
     medians = {figure.what: figure.median for figure in found.figures() if figure.unit == "s"}
-    points = [(count, medians[f"{count} {what}s"]) for count in counts]
+    points = [(count, medians[f"{what}s: {count}"]) for count in counts]
     if len(points) < 2:
         return []
     return [Figure(PART, f"for each {what} more", "jupyterbox", "ms", [1000 * slope(points)])]
@@ -98,4 +98,4 @@ def several(found: Runs, name: str, release: str, runs: int, counts: Sequence[in
             some = dict(list(targets.items())[:count])
             for _ in range(runs):
                 seconds, _ = somebody.deploy(some)
-                found.add(f"{count} boxes in one run", "jupyterbox", "s", seconds)
+                found.add(f"boxes in one run: {count}", "jupyterbox", "s", seconds)

@@ -111,8 +111,8 @@ def test_so_many_users_are_declared() -> None:
 def test_growth_is_told_for_each_one_more() -> None:
     found = Runs("growth")
     for count in (1, 10):
-        found.add(f"{count} users", "jupyterbox", "s", 2 + count / 100)
-        found.add(f"{count} users", "jupyterbox", "remote commands", 12)
+        found.add(f"users: {count}", "jupyterbox", "s", 2 + count / 100)
+        found.add(f"users: {count}", "jupyterbox", "remote commands", 12)
     [figure] = slopes(found, "user", [1, 10])
     assert (figure.what, figure.unit) == ("for each user more", "ms")
     assert abs(figure.median - 10) < 1e-6
