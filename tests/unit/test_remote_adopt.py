@@ -577,7 +577,7 @@ def test_the_second_waits_for_the_first(article: Article) -> None:
     runs: list[subprocess.Popen[str]] = []
     try:
         runs.append(article.started())
-        wait_until(lambda: article.log.exists() and article.calls()[-1].startswith("stop"))
+        wait_until(lambda: article.log.exists() and "stop jupyterhub.service" in article.calls())
         runs.append(article.started())
         wait_until(lambda: waits_for_a_lock(runs[1]))
         go.touch()
