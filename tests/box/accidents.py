@@ -45,6 +45,9 @@ class Cut:
 DISKS = {"opt": "755", "var/lib/jupyterhub": "700"}
 """What can be full, with its mode: hub and conda, the hub's database and its copies."""
 
+TOLD: list[str] = []
+"""How many cuts were survived, of how many: a line a test, for the end of the test run."""
+
 
 def fill(machine: Machine, free_kb: int | None) -> None:
     """Leave so much of the disks, each a tmpfs; None empties them."""

@@ -26,6 +26,7 @@ from jupyterbox.demo.inventory import demo_settings
 from jupyterbox.demo.machine import Machine, NoMachine
 from jupyterbox.demo.steps import Steps
 from tests.box import tree
+from tests.box.accidents import TOLD
 from tests.box.user import User
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,6 +47,12 @@ Settings = dict[str, Any]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--release", default="trixie", help="of Debian or Ubuntu, for the test box")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many accidents were survived, of how many."""
+    for line in TOLD:
+        terminalreporter.write_line(line)
 
 
 def read_settings(path: str) -> Settings:

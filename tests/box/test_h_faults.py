@@ -24,7 +24,7 @@ from jupyterbox.demo.conda import conda_mirror
 from jupyterbox.demo.machine import Machine, NoMachine
 from jupyterbox.demo.steps import Steps
 from jupyterbox.settings import Hub
-from tests.box.accidents import ACCIDENTS, DISKS, Cut, fill
+from tests.box.accidents import ACCIDENTS, DISKS, TOLD, Cut, fill
 from tests.box.conftest import Operator, Settings, destroy
 from tests.box.locks import OLDER_HUB, lock_with
 from tests.box.relay import Relay
@@ -131,12 +131,13 @@ class Tally:
             self.lost.append(f"{cut}\n{error}")
 
     def told(self) -> None:
-        """Print it.
+        """Have it printed at the end of the test run.
 
         Raises:
             AssertionError: with every cut that was not survived.
         """
-        print(f"{self.what}: {self.made - len(self.lost)} cuts survived of {self.made}")
+        survived = self.made - len(self.lost)
+        TOLD.append(f"{self.what}: {survived} cuts survived of {self.made}")
         assert self.made >= SAMPLE // 2, f"only {self.made} were made"
         assert not self.lost, "\n\n".join(self.lost)
 
