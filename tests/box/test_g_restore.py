@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from jupyterbox.demo.conda import conda_mirror
-from jupyterbox.demo.machine import Machine, NoMachine
-from jupyterbox.demo.steps import Steps
-from tests.box.conftest import Operator, destroy
+from tests.box.conftest import Operator, booted
 from tests.box.user import User
 
 pytestmark = pytest.mark.once
 
+# A hub that runs writes to its database, with a journal beside it; one put in its place is another.
+UNTOUCHED = (
+    "cd /var/lib/jupyterhub && ls -I '*-journal' && stat -c '%n %i' jupyterhub.sqlite"
+    " && stat -c '%n %i %Y' cookie_secret proxy.env /etc/passwd /etc/shadow"
+)
 OWN = "/opt/jupyterhub/etc/jupyterhub/jupyterhub_config.d/own.py"
 
 
@@ -35,17 +36,8 @@ def passphrase(tmp_path: Path) -> Path:
 def successor(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Operator]:
     """A bare machine, as if the other were no more."""
     name = f"{os.environ.get('JUPYTERBOX_TEST_BOX', 'test')}-successor"
-    with suppress(NoMachine):
-        destroy(Machine.load(name))
-    machine = Machine.create(name, pytestconfig.getoption("--release"))
-    try:
-        machine.boot()
-        machine.wait_for_ssh()
-        machine.conda = conda_mirror(machine, Steps())
-        machine.save()
+    with booted(name, pytestconfig.getoption("--release")) as machine:
         yield Operator(machine, tmp_path)
-    finally:
-        destroy(machine)
 
 
 def token_of(user: User) -> str:
@@ -100,10 +92,10 @@ def test_a_lost_box_comes_back(
     assert box.sh("ls -A /var/lib/jupyterhub").count("backup") == 0
 
     # A hub with users is not written over.
-    before = box.sh("stat -c '%i %Y' /var/lib/jupyterhub/* /etc/passwd /etc/shadow")
+    before = box.sh(UNTOUCHED)
     status, said = restore(box, archive, passphrase)
     assert (status, "with users in it (" in said, "force=yes" in said) == (1, True, True), said
-    assert box.sh("stat -c '%i %Y' /var/lib/jupyterhub/* /etc/passwd /etc/shadow") == before
+    assert box.sh(UNTOUCHED) == before
 
     # Nobody loses an account to somebody else's number.
     uid = box.sh("id -u ada").strip()
