@@ -14,7 +14,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,27 @@ def bare(
     finally:
         if not keep:
             destroy(machine)
+
+
+@contextmanager
+def booted(name: str, release: str) -> Iterator[Machine]:
+    """Have a bare machine with a conda channel; one of that name that was left over goes before.
+
+    Args:
+        name: the machine's.
+        release: of Debian or Ubuntu.
+    """
+    with suppress(NoMachine):
+        destroy(Machine.load(name))
+    machine = Machine.create(name, release)
+    try:
+        machine.boot()
+        machine.wait_for_ssh()
+        machine.conda = conda_mirror(machine, Steps())
+        machine.save()
+        yield machine
+    finally:
+        destroy(machine)
 
 
 def destroy(machine: Machine) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
-from jupyterbox.demo.conda import conda_mirror
-from jupyterbox.demo.machine import Machine, NoMachine
-from jupyterbox.demo.steps import Steps
+from jupyterbox.demo.machine import Machine
 from tests.box import article
-from tests.box.conftest import Operator, Settings, destroy
+from tests.box.conftest import Operator, Settings, booted
 from tests.box.test_g_restore import token_of, who_has
 from tests.box.user import User, wait_for
 
@@ -37,18 +34,9 @@ def by_hand(
 ) -> Iterator[Operator]:
     """A machine that somebody has made by hand, and who wants to be its operator."""
     name = f"{os.environ.get('JUPYTERBOX_TEST_BOX', 'test')}-article"
-    with suppress(NoMachine):
-        destroy(Machine.load(name))
-    machine = Machine.create(name, pytestconfig.getoption("--release"))
-    try:
-        machine.boot()
-        machine.wait_for_ssh()
-        machine.conda = conda_mirror(machine, Steps())
-        machine.save()
+    with booted(name, pytestconfig.getoption("--release")) as machine:
         follow(machine)
         yield Operator(machine, tmp_path_factory.mktemp("operator"))
-    finally:
-        destroy(machine)
 
 
 def declared(box: Operator, *more: str) -> Settings:
