@@ -16,6 +16,7 @@ from operations import (
     jupyter,
     packages,
     preflight,
+    side_by_side,
     summary,
     users,
 )
@@ -27,6 +28,7 @@ packages.install(box=box)
 gpu.install(box=box)
 conda.install(box=box)
 users.declare(box=box)
+side_by_side.build(name="Build releases side by side, where several are missing", box=box)
 hub_release.build(box=box)
 environments.build(box=box)
 adoption.take_over(

@@ -29,6 +29,10 @@ PAM_SERVICE = "jupyterhub"
 PAM_FILE = f"/etc/pam.d/{PAM_SERVICE}"
 
 CACHE = "/var/cache/jupyterbox"
+"""For what a build needs; it goes when the build is over."""
+
+WHEELS = f"{ROOT}/cache"
+"""uv's caches, on the hub's disk: its releases are made of hard links to what lies there."""
 
 RUN = "/run/jupyterbox"
 """What a reboot may forget: whose turn it is to change the box."""

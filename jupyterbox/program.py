@@ -20,6 +20,8 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from jupyterbox.greenlets import each
+
 PROGRAMS = Path(__file__).parent / "remote"
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -93,6 +95,15 @@ def answer(output: list[str], shape: type[T]) -> T:
 def showing_progress(*bits: Any, **connector: Any) -> FunctionCommand:
     """A command whose output is shown while it runs, for whatever takes longer than a breath."""
     return FunctionCommand(_run_and_show, (StringCommand(*bits, **connector),), {})
+
+
+def at_once(*commands: StringCommand) -> FunctionCommand:
+    """Commands that run side by side, their output shown while they do; all are waited for."""
+    return FunctionCommand(_run_all, commands, {})
+
+
+def _run_all(state: State, host: Host, *commands: StringCommand) -> bool:
+    return all(each(host, lambda command: _run_and_show(state, host, command), commands))
 
 
 def _run_and_show(state: State, host: Host, command: StringCommand) -> bool:

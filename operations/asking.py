@@ -7,19 +7,16 @@ from copy import deepcopy
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from gevent.pool import Pool  # type: ignore[import-untyped]
 from pyinfra import host
 from pyinfra.api import Host
 from pyinfra.api.facts import FactBase
-from pyinfra.context import ctx_host
+
+from jupyterbox.greenlets import each
 
 T = TypeVar("T")
 
 Moment = tuple[bool, int]
 Question = tuple[type[FactBase[Any]], dict[str, Any]]
-
-SESSIONS = 8
-"""At once on one connection: sshd's MaxSessions is 10 unless it is told otherwise."""
 
 _answers: WeakKeyDictionary[Host, tuple[Moment, dict[Any, Any]]] = WeakKeyDictionary()
 
@@ -46,20 +43,7 @@ def ask_at_once(questions: Iterable[Question]) -> None:
 
     + questions: facts with their arguments
     """
-    asked = this_host()
-
-    def put(question: Question) -> Exception | None:
-        fact, arguments = question
-        try:
-            with ctx_host.use(asked):
-                ask(fact, **arguments)
-        except Exception as error:
-            # gevent would print where it comes from, and go on.
-            return error
-        return None
-
-    for error in filter(None, Pool(SESSIONS).imap_unordered(put, questions)):
-        raise error
+    each(this_host(), lambda question: ask(question[0], **question[1]), questions)
 
 
 def know(fact: type[FactBase[T]], answer: T, **arguments: Any) -> None:

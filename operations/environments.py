@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from io import StringIO
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyinfra import host
 from pyinfra.api import deploy, operation
-from pyinfra.api.command import FileUploadCommand, PyinfraCommand, QuoteString
+from pyinfra.api.command import QuoteString
 from pyinfra.api.exceptions import OperationError
 
 from facts.conda import CondaReleases, EnvironmentReleases
@@ -20,7 +19,7 @@ from jupyterbox.upgrades import upgrades
 from operations import by_hand, jupyter
 from operations.asking import ask
 from operations.refusing import refuse
-from operations.releases import switch
+from operations.releases import Build, building, switch
 
 
 @deploy("Environments")
@@ -56,7 +55,7 @@ def built(environment: Environment, box: Box, upgrade: bool = False) -> Commands
     current = there["current"] if there and there["current"] in fitting else None
     if upgrade and fitting and not (environment.is_locked or plain):
         further = f"{declared}-{number(fitting[-1]) + 1}"
-        yield from filled(environment, box, further, unlike=current)
+        yield from building(filling(environment, box, further, unlike=current))
         # One with nothing new in it is gone again.
         record = f"{layout.conda_release(root, name, further)}/release.json"
         yield f"[ ! -e {record} ] || {{ {switch_to(root, name, further)}; }}"
@@ -66,12 +65,21 @@ def built(environment: Environment, box: Box, upgrade: bool = False) -> Commands
         host.noop(f"environment {name} is at release {current}{locked}")
         return
     if not fitting:
-        yield from filled(environment, box, declared)
+        yield from building(filling(environment, box, declared))
     release = fitting[-1] if fitting else declared
     if plain:
         yield program("set_aside", root=root, name=name, release=release)
         return
     yield switch_to(root, name, release)
+
+
+def is_missing(environment: Environment, box: Box, there: EnvironmentReleases | None) -> bool:
+    """Whether no release is what an environment's settings declare, and none was made by hand.
+
+    + there: what there is of it; None where it has never been built
+    """
+    declared = environment.release_id(box.conda.channels)
+    return not there or not (there["plain"] or any(map(fits(declared), there["complete"])))
 
 
 def fits(declared: str) -> Callable[[str], bool]:
@@ -84,41 +92,39 @@ def number(release: str) -> int:
     return int(release.partition("-")[2] or 1)
 
 
-def filled(
-    environment: Environment, box: Box, release: str, unlike: str | None = None
-) -> Iterator[str | PyinfraCommand]:
-    """Fill the directory of a release; release.json comes last and says that it is complete.
+def filling(
+    environment: Environment,
+    box: Box,
+    release: str,
+    unlike: str | None = None,
+    hub: str = layout.CURRENT,
+) -> Build:
+    """What fills the directory of a release; release.json comes last and says that it is complete.
 
     + unlike: a release; with just its packages the new one is thrown away
+    + hub: the hub's release that has uv and what speaks to kernels; it may be on its way
     """
     explicit = environment.explicit(box.mirrors.conda)
     lock = f"{layout.CACHE}/{release}.txt" if explicit else None
-    if explicit and lock:
-        # It has hundreds of lines, too many for a command.
-        yield f"mkdir -p {layout.CACHE}"
-        yield FileUploadCommand(StringIO(explicit), lock)
-    yield showing_progress(
-        program(
-            "build_environment",
-            # It has what speaks to kernels.
-            python=f"{layout.CURRENT}/bin/python",
-            root=box.conda.root,
-            name=environment.name,
-            id=release,
-            conda=environment.conda,
-            pip=environment.pip,
-            channels=environment.channels or box.conda.channels,
-            lock=lock,
-            mirror=box.mirrors.conda,
-            python_index=box.mirrors.python,
-            uv=f"{layout.CURRENT}/bin/uv",
-            variables=environment.variables,
-            unlike=unlike,
-            by=f"jupyterbox {__version__}",
-        )
+    command = program(
+        "build_environment",
+        root=box.conda.root,
+        name=environment.name,
+        id=release,
+        conda=environment.conda,
+        pip=environment.pip,
+        channels=environment.channels or box.conda.channels,
+        lock=lock,
+        mirror=box.mirrors.conda,
+        python_index=box.mirrors.python,
+        hub=hub,
+        cache=layout.WHEELS,
+        variables=environment.variables,
+        unlike=unlike,
+        by=f"jupyterbox {__version__}",
     )
-    if lock:
-        yield f"rm -rf {layout.CACHE}"
+    # A lock has hundreds of lines, too many for a command.
+    return Build(command, {lock: explicit} if explicit and lock else {})
 
 
 @operation()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from io import StringIO
-
 from pyinfra import host
 from pyinfra.api import deploy, operation
-from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand
+from pyinfra.api.command import FunctionCommand
 
 from facts.hub import Hub as HubFact
 from facts.hub import HubState
@@ -26,6 +23,7 @@ from operations.hub_wanted import (
     wanted,
 )
 from operations.refusing import refuse
+from operations.releases import Build
 
 HEALTH_TIMEOUT = 90  # seconds; a hub on a slow disk takes 20 to start
 
@@ -46,7 +44,7 @@ def release(box: Box) -> Commands:
     + box: the hub's lock, and where packages come from
     """
     hub = ask(HubFact, keep=box.keep)
-    identity, lock = answer_to(box, hub)
+    identity = wanted(box, hub)
     first = hub["current"] not in hub["releases"]
     if identity in hub["releases"] and not first and not hub["switching"]:
         host.noop(f"the hub's release {identity} is there" + ", and nothing newer" * upgrading(box))
@@ -56,41 +54,33 @@ def release(box: Box) -> Commands:
         # The run that had begun it has died: it is seen to its end, or taken back.
         yield switch_hub(box, hub["current"])
     if identity not in hub["releases"]:
-        yield from build_release(box, identity, lock, release_id(box.hub, hub["python"] or ""))
+        yield from releases.building(filling(box, hub))
     if first:
         yield releases.switch(layout.CURRENT, f"releases/{identity}")
 
 
-def build_release(
-    box: Box, identity: str, lock: dict[str, str], declared: str
-) -> Iterator[str | PyinfraCommand]:
-    """Fill a directory of its own; release.json comes last and says that it is complete.
-
-    + lock: the files that it is made of
-    + declared: the release that the settings ask for; an upgrade is another answer to them
-    """
+def filling(box: Box, hub: HubState) -> Build:
+    """What fills a directory of its own; release.json comes last and says that it is complete."""
+    identity, lock = answer_to(box, hub)
     staged = f"{layout.CACHE}/{identity}"
-    yield f"mkdir -p {staged}"
-    programs = {f"{PREPARE}.py": source(PREPARE), "uv.txt": pinned(lock, "uv")}
-    for name, content in (lock | programs).items():
-        yield FileUploadCommand(StringIO(content), f"{staged}/{name}")
-    yield showing_progress(
-        program(
-            "build_hub",
-            prefix=f"{layout.RELEASES}/{identity}",
-            lock=staged,
-            kernels=layout.KERNELS,
-            python_index=box.mirrors.python,
-            npm=box.mirrors.npm,
-            about={
-                "id": identity,
-                "declared": declared,
-                "proxy": proxy_digest(lock),
-                "by": f"jupyterbox {__version__}",
-            },
-        )
+    command = program(
+        "build_hub",
+        prefix=f"{layout.RELEASES}/{identity}",
+        lock=staged,
+        kernels=layout.KERNELS,
+        python_index=box.mirrors.python,
+        npm=box.mirrors.npm,
+        cache=layout.WHEELS,
+        about={
+            "id": identity,
+            # An upgrade is another answer to what the settings ask for.
+            "declared": release_id(box.hub, hub["python"] or ""),
+            "proxy": proxy_digest(lock),
+            "by": f"jupyterbox {__version__}",
+        },
     )
-    yield f"rm -rf {layout.CACHE}"
+    programs = {f"{PREPARE}.py": source(PREPARE), "uv.txt": pinned(lock, "uv")}
+    return Build(command, {f"{staged}/{name}": text for name, text in (lock | programs).items()})
 
 
 def switches(hub: HubState, identity: str) -> bool:

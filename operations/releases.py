@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
+from io import StringIO
+from typing import NamedTuple
 
-from pyinfra.api.command import FunctionCommand
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraCommand, StringCommand
 
-from jupyterbox.program import program, showing_progress
+from jupyterbox import layout
+from jupyterbox.program import at_once, program, showing_progress
+
+
+class Build(NamedTuple):
+    """What builds a release: a command, and the files that it needs, with their text by path."""
+
+    command: StringCommand
+    files: dict[str, str]
+
+
+def building(*builds: Build) -> Iterator[str | PyinfraCommand]:
+    """The commands that build releases; several are built side by side."""
+    files = {path: text for build in builds for path, text in build.files.items()}
+    for directory in sorted({posixpath.dirname(path) for path in files}):
+        yield f"mkdir -p {directory}"
+    for path, text in files.items():
+        yield FileUploadCommand(StringIO(text), path)
+    yield at_once(*(build.command for build in builds))
+    if files:
+        yield f"rm -rf {layout.CACHE}"
 
 
 def prune(

@@ -1,23 +1,29 @@
 """Build one release of a conda environment beside those that run, and record what it holds.
 
 Arguments: root, name, id, conda, pip, channels, lock (an @EXPLICIT file, or null), mirror (what
-stands before the names of channels), python_index, uv, variables (of its kernels), unlike (the
-release that it is to differ from, or null), by. Runs on the hub's Python.
+stands before the names of channels), python_index, hub (a release of the hub, which has uv and
+what speaks to kernels; it may be on its way), cache (for wheels), variables (of its kernels),
+unlike (the release that it is to differ from, or null), by. Runs on the Python of the hub's venv.
 """
 
+import glob
 import hashlib
 import json
 import os
+import site
 import sys
+import time
 from pathlib import Path
 
 from drift import baseline
 from kernel_trial import check_kernels
+from old_releases import being_built
 from pip_packages import check_pip_packages, install_pip_packages, pip_record
 from prefix import Prefix
 from reasons import conda_reason
-from release import Failure, Unneeded, build, record, run
+from release import Failure, Unneeded, alone, build, record, run
 
+PATIENCE = 100  # tenths of a second without anybody who builds the hub
 FIELDS = ("name", "version", "build", "channel", "subdir", "fn", "url", "md5", "sha256")
 
 
@@ -26,14 +32,35 @@ def install_conda_packages(release, spec):
     command = [f"{spec['root']}/bin/conda", "create", "--yes", "--json", "--prefix", str(release)]
     env = {"CONDA_REGISTER_ENVS": "false", "CONDA_REMOTE_MAX_RETRIES": "3"}
     if spec["lock"]:
-        code, out, err = run([*command, "--file", spec["lock"]], "installing from its lock", env)
+        command += ["--file", spec["lock"]]
+        what = "installing from its lock"
     else:
         for channel in spec["channels"]:
             command += ["--channel", channel]
         command += ["--override-channels", *spec["conda"]]
-        code, out, err = run(command, f"solving and installing {' '.join(spec['conda'])}", env)
+        what = f"solving and installing {' '.join(spec['conda'])}"
+    # Two that unpack the same package into conda's cache would get into each other's way.
+    with alone(release.parents[1] / ".conda.lock", "conda, which is at another environment"):
+        code, out, err = run(command, what, env)
     if code:
         raise Failure(conda_reason(out, err))
+
+
+def reach_hub(hub):
+    """Have what the hub's release brings, as soon as it is complete.
+
+    Raises:
+        Failure: nobody builds it any more.
+    """
+    (directory, name), missed = os.path.split(hub), 0
+    while not os.path.exists(f"{hub}/release.json"):
+        # Whoever builds it may just be beginning, or ending.
+        missed = 0 if being_built(directory, name) else missed + 1
+        if missed > PATIENCE:
+            raise Failure(f"it needs the hub's release {name}, which is not there")
+        time.sleep(0.1)
+    for packages in glob.glob(f"{glob.escape(hub)}/lib/python3*/site-packages"):
+        site.addsitedir(packages)
 
 
 def contents(release, spec):
@@ -89,6 +116,7 @@ def packages(found):
 def fill(release, spec):
     """Install everything, see whether its kernels start, and record what is there."""
     install_conda_packages(release, spec)
+    reach_hub(spec["hub"])
     install_pip_packages(release, spec)
     found = contents(release, spec)
     refuse_the_same(release, spec, found)

@@ -1,7 +1,7 @@
 """Fill a hub release: venv, Python packages, proxy; check it, and record what it holds.
 
 Arguments: prefix, lock (a directory with the lock files, and the program that becomes a part of the
-release), kernels, python_index, npm, about (for release.json).
+release), kernels, python_index, npm, cache (for wheels), about (for release.json).
 """
 
 import glob
@@ -9,10 +9,12 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 
-from release import Failure, build, record, run
+from release import Failure, build, record, run, together
+from wheel_cache import forget_unused, wheel_cache
 
 LOCK_FILES = ("requirements.txt", "uv.txt", "package.json", "package-lock.json")
 PREPARE = "prepare_database.py"  # run by the hub's unit
@@ -34,8 +36,12 @@ def step(what, command, **env):
         raise Failure(f"{what} failed ({command[0]}):\n{said}")
 
 
-def install_python_packages(prefix, index):
-    """Make the venv and fill it with what the lock says, every file checked by its hash."""
+def install_python_packages(prefix, index, cache):
+    """Make the venv and fill it with what the lock says, every file checked by its hash.
+
+    Releases share what they have in common, by hard links: an upgrade fetches and unpacks what is
+    new, and takes the disk that this takes.
+    """
     step("making the venv", ["/usr/bin/python3", "-m", "venv", prefix])
     pip = [f"{prefix}/bin/python", "-m", "pip", "--isolated", "--disable-pip-version-check"]
     step(
@@ -47,9 +53,17 @@ def install_python_packages(prefix, index):
         "installing JupyterHub and JupyterLab from the lock",
         [f"{prefix}/bin/uv", "--no-config", "--system-certs", "--quiet", "pip", "install"]
         + ["--python", f"{prefix}/bin/python", "--require-hashes", "--no-build"]
-        + ["--compile-bytecode", "--no-cache", "--default-index", index]
+        + ["--cache-dir", str(cache), "--link-mode", "hardlink", "--default-index", index]
         + ["--requirement", f"{prefix}/requirements.txt"],
     )
+
+
+def compile_python(prefix):
+    """Compile what users cannot: each start of their servers would. A file that has no sense for
+    this Python, as a template, is left as it is.
+    """
+    python = [f"{prefix}/bin/python", "-I", "-W", "ignore", "-m", "compileall", "-qq", "-j", "0"]
+    run([*python, f"{prefix}/lib"], "compiling its Python")
 
 
 def install_proxy(prefix, registry):
@@ -93,12 +107,24 @@ def quieten(prefix):
     overrides.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": notification}))
 
 
-def check(prefix):
-    """Refuse a release whose parts do not fit or do not start."""
+def check_python(prefix):
+    """Refuse a release whose packages do not fit."""
     uv = [f"{prefix}/bin/uv", "--no-config", "--quiet", "pip", "check"]
     step("checking that the packages fit", [*uv, "--python", f"{prefix}/bin/python"])
+
+
+def check_hub(prefix):
+    """Refuse a release whose hub does not start."""
     step("checking that JupyterHub starts", [f"{prefix}/bin/jupyterhub", "--version"])
+
+
+def check_lab(prefix):
+    """Refuse a release whose lab does not start."""
     step("checking that the lab starts", [f"{prefix}/bin/jupyterhub-singleuser", "--version"])
+
+
+def check_proxy(prefix):
+    """Refuse a release whose proxy does not start."""
     step(
         "checking that the proxy starts",
         [f"{prefix}/bin/node", f"{prefix}/bin/configurable-http-proxy", "--version"],
@@ -112,23 +138,34 @@ def packages(prefix):
     return dict(sorted(found.items()))
 
 
-def fill(prefix, lock, kernels, python_index, npm, about):
+def fill(prefix, lock, kernels, python_index, npm, cache, about):
     """Install everything, see whether it starts, and record what is there."""
     Path(prefix, "proxy").mkdir(parents=True)
     for name in (*LOCK_FILES, PREPARE):
         where = Path(prefix, "proxy" if name.startswith("package") else "")
         shutil.copyfile(Path(lock, name), where / name)
-    install_python_packages(prefix, python_index)
-    install_proxy(prefix, npm)
-    # `jupyter kernelspec list` and `remove` of this venv then speak of the published kernels, and
-    # ipykernel's own python3, which would start the hub's venv, is not among them.
-    replace_by_link(
-        Path(prefix, "share/jupyter/kernels"), os.path.relpath(kernels, f"{prefix}/share/jupyter")
-    )
-    quieten(prefix)
-    check(prefix)
+    with wheel_cache(cache, "hub") as wheels:
+        install_python_packages(prefix, python_index, wheels)
+        # `jupyter kernelspec list` and `remove` of this venv then speak of the published kernels,
+        # and ipykernel's own python3, which would start the hub's venv, is not among them.
+        share = f"{prefix}/share/jupyter"
+        replace_by_link(Path(share, "kernels"), os.path.relpath(kernels, share))
+        quieten(prefix)
+        finish(prefix, npm)
+        forget_unused(wheels)
     python = ".".join(map(str, sys.version_info[:3]))
     record(prefix, {**about, "python": python, "packages": packages(prefix)})
+
+
+def finish(prefix, npm):
+    """Do what can be done side by side once the packages are there; most of it takes one core."""
+
+    def proxy():
+        install_proxy(prefix, npm)
+        check_proxy(prefix)
+
+    python = [partial(of, prefix) for of in (check_hub, check_lab, check_python, compile_python)]
+    together(proxy, *python)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reasons import last_line
-from release import Failure
+from release import Failure, say
 
 PATIENCE = 120  # seconds for a kernel's first answer; a cold disk takes 20
 TRIES = 4  # of a kernel that finds a port of its own taken
@@ -29,7 +29,7 @@ def check_kernels(release, spec):
         name = Path(path).parent.name
         with tempfile.TemporaryDirectory() as home:
             write(Path(home, "kernels", name), startable(path, name, release, spec))
-            print(f"starting its kernel {name}", flush=True)
+            say(f"starting its kernel {name}")
             if reason := attempt(name, home):
                 raise Failure(f"its kernel {name} does not start: {reason}")
 

@@ -3,7 +3,6 @@
 import glob
 import itertools
 import json
-import os
 import re
 import subprocess
 import tempfile
@@ -13,9 +12,8 @@ from urllib.parse import unquote
 
 from prefix import installed, normal
 from reasons import last_line, uv_reason
-from release import Failure, run
-
-CACHE = "/opt/jupyterhub/cache"
+from release import Failure, run, say
+from wheel_cache import wheel_cache
 
 
 def install_pip_packages(release, spec):
@@ -52,30 +50,29 @@ def lines(requirements):
 
 
 def uv(spec, *words):
-    """uv's command line, and its environment."""
-    # Closed to users: uv's lock file in there is open to everybody, and who holds it stops a build.
-    Path(CACHE).mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [spec["uv"], "--no-config", "--system-certs", "pip", *words]
-    return command, {"UV_CACHE_DIR": f"{CACHE}/uv"}
+    """uv's command line."""
+    return [f"{spec['hub']}/bin/uv", "--no-config", "--system-certs", "pip", *words]
 
 
 def run_install(release, spec, asked, what):
     """Have uv install into a release."""
-    command, env = uv(
-        spec,
-        *("install", "--python", f"{release}/bin/python", "--default-index", spec["python_index"]),
-        *("--compile-bytecode", "--break-system-packages", "--link-mode", "copy"),
-        *asked,
-    )
-    code, _, err = run(command, what, env)
+    with wheel_cache(spec["cache"], "uv") as cache:
+        command = uv(
+            spec,
+            *("install", "--python", f"{release}/bin/python"),
+            *("--default-index", spec["python_index"], "--cache-dir", str(cache)),
+            *("--compile-bytecode", "--break-system-packages", "--link-mode", "copy"),
+            *asked,
+        )
+        code, _, err = run(command, what)
     if code:
         raise Failure(f"pip packages: {uv_reason(err)}")
 
 
 def listed(release, spec):
     """The Python packages in a release, conda's and others, as uv lists them."""
-    command, env = uv(spec, "list", "--format", "json", "--python", f"{release}/bin/python")
-    done = subprocess.run(command, capture_output=True, env={**os.environ, **env})
+    asked = ("list", "--no-cache", "--format", "json", "--python", f"{release}/bin/python")
+    done = subprocess.run(uv(spec, *asked), capture_output=True)
     return json.loads(done.stdout) if done.returncode == 0 else []
 
 
@@ -118,8 +115,8 @@ def check_pip_packages(release, spec):
     """
     if not glob.glob(f"{release}/lib/python3*/site-packages"):
         return
-    command, env = uv(spec, "check", "--python", f"{release}/bin/python")
-    _, _, err = run(command, "checking that the Python packages fit", env)
+    command = uv(spec, "check", "--no-cache", "--python", f"{release}/bin/python")
+    _, _, err = run(command, "checking that the Python packages fit")
     ours = {installed(info.name)[0] for info in infos(release)}
     for package, sentence in re.findall(
         r"^The package `([^`]+)` (requires .+)$", err, re.MULTILINE
@@ -127,7 +124,7 @@ def check_pip_packages(release, spec):
         said = f"{package} {sentence}".replace("`", "")
         if normal(package) in ours:
             raise Failure(f"pip packages: {said}")
-        print(f"conda's {said}, says pip", flush=True)
+        say(f"conda's {said}, says pip")
 
 
 def pip_record(release, spec, marks):
@@ -175,16 +172,16 @@ def published(release, spec, packages):
         f"{p['name']} @ {p['source']}" if p["source"] else f"{p['name']}=={p['version']}"
         for p in packages
     ]
-    with lines(wanted) as path:
-        command, env = uv(
+    with lines(wanted) as path, wheel_cache(spec["cache"], "uv") as cache:
+        command = uv(
             spec,
             *("compile", "--no-deps", "--generate-hashes", "--format", "pylock.toml", "--quiet"),
             *("--python", f"{release}/bin/python", "--default-index", spec["python_index"]),
-            *("--no-header", path),
+            *("--no-header", "--cache-dir", str(cache), path),
         )
-        code, out, err = run(command, "asking the Python index for hashes", env)
+        code, out, err = run(command, "asking the Python index for hashes")
     if code:
-        print(f"without hashes, this release cannot be locked: {uv_reason(err)}", flush=True)
+        say(f"without hashes, this release cannot be locked: {uv_reason(err)}")
         return {}
     # A box with Python 3.10 has no tomllib.
     found = {}

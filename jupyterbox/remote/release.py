@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 HEARTBEAT = 10  # seconds; longer silence looks like a hang
 
 _locks = []
+_what = []  # is built by this program, in words
 
 
 class Failure(Exception):
@@ -34,12 +36,8 @@ def building(prefix):
     this one waits for it, and finds the release complete or what is left of it.
     """
     prefix = Path(prefix)
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    # Whoever can read a file can lock it.
-    with open(prefix.with_name(f".{prefix.name}.lock"), "w", opener=for_root_alone) as lock:
-        wait_for(lock, prefix)
-        # conda and uv hold it, too: they may outlive a builder that is killed.
-        _locks.append(lock.fileno())
+    lock = prefix.with_name(f".{prefix.name}.lock")
+    with alone(lock, f"another run that builds {prefix}"):
         if (prefix / "release.json").exists():
             yield False
             return
@@ -53,12 +51,36 @@ def building(prefix):
             raise
 
 
+@contextmanager
+def alone(path, other):
+    """Hold a lock; what is run meanwhile, as conda, holds it, too: it may outlive its builder.
+
+    Args:
+        path: of its file.
+        other: who may have it, in words.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whoever can read a file can lock it.
+    with open(path, "w", opener=for_root_alone) as lock:
+        wait_for(lock, other)
+        _locks.append(lock.fileno())
+        try:
+            yield
+        finally:
+            _locks.remove(lock.fileno())
+
+
+def say(text):
+    """Tell the operator how far it is; what is built besides tells its own."""
+    print(": ".join([*_what, text]), flush=True)
+
+
 def for_root_alone(path, flags):
     """Open a file that nobody else can."""
     return os.open(path, flags, 0o600)
 
 
-def wait_for(lock, prefix):
+def wait_for(lock, other):
     """Take a lock, and say so if somebody else has it."""
     told = 0.0
     while True:
@@ -68,14 +90,14 @@ def wait_for(lock, prefix):
         except BlockingIOError:
             if time.monotonic() - told > HEARTBEAT:
                 told = time.monotonic()
-                print(f"waiting for another run that builds {prefix}", flush=True)
+                say(f"waiting for {other}")
             time.sleep(0.2)
 
 
 def run(command, what, env=None):
     """Run a command, say so, and keep saying so while it runs; its status and output."""
     started = time.monotonic()
-    print(what, flush=True)
+    say(what)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
             command,
@@ -91,13 +113,20 @@ def run(command, what, env=None):
                     code = process.wait(HEARTBEAT)
                     break
                 except subprocess.TimeoutExpired:
-                    print(f"{what} ({time.monotonic() - started:.0f} s so far)", flush=True)
+                    say(f"{what} ({time.monotonic() - started:.0f} s so far)")
         except BaseException:
             process.terminate()
             process.wait()
             raise
         out.seek(0), err.seek(0)
         return code, out.read().decode(errors="replace"), err.read().decode(errors="replace")
+
+
+def together(*steps):
+    """Take steps side by side, and wait for all of them; the first failure is raised then."""
+    with ThreadPoolExecutor(len(steps)) as pool:
+        for taken in [pool.submit(step) for step in steps]:
+            taken.result()
 
 
 def close(prefix):
@@ -126,12 +155,13 @@ def record(prefix, document):
 def build(what, prefix, fill):
     """Build a release by calling `fill`; end the program with one sentence if that fails."""
     os.umask(0o022)
+    _what.append(what)
     try:
         with building(prefix) as needed:
             if needed:
                 fill()
     except Unneeded as reason:
-        print(f"{what}: {reason}.", flush=True)
+        say(f"{reason}.")
     except Failure as failure:
         sys.exit(f"{what}: {str(failure).rstrip('.;')}.")
     except OSError as error:

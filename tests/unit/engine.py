@@ -126,9 +126,11 @@ def show(command: Any) -> Shown:
 
     A program of jupyterbox/remote is `(NAME, {arguments})`, with what comes after it in the same
     line as a third; an upload is `("put", PATH, CONTENT)`; and a command with arguments of its own,
-    like `_stdin`, is `(COMMAND, {arguments})`.
+    like `_stdin`, is `(COMMAND, {arguments})`. Commands that run side by side are a list.
     """
     if isinstance(command, FunctionCommand):
+        if len(command.args) > 1:
+            return [show(each) for each in command.args]
         [command] = command.args
     if isinstance(command, FileUploadCommand):
         if isinstance(command.src, str):

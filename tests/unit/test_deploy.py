@@ -152,6 +152,7 @@ BARE_PLAN = [
     "Conda | Write the system condarc",
     "Conda | Give login shells the conda command",
     "Users | Groups and accounts",
+    "Build releases side by side, where several are missing",
     "Hub release | Build the hub's release",
     "Environments | Build python3",
     "Environments | Build anaconda3",
@@ -197,6 +198,7 @@ def test_a_box_with_everything_set_is_deployed_to_the_end(
     shown = json.loads(done.stdout)
     names = [operation["name"] for operation in shown["plan"]]
     assert [name for name in names if "Build" in name] == [
+        "Build releases side by side, where several are missing",
         "Hub release | Build the hub's release",
         *(f"Environments | Build {name}" for name in ("python3", "r", "paper", "own")),
     ]

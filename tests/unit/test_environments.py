@@ -16,7 +16,7 @@ from tests.unit.box import ANACONDA3_ID, CONDA, DEPLOYED, PYTHON3, PYTHON3_ID, s
 from tests.unit.engine import Shown, deployed, programs, run
 from tests.unit.test_conda import says, there
 
-BUILD = "/opt/jupyterhub/current/bin/python build_environment"
+BUILD = "build_environment"
 
 
 def switch(name: str, release: str, root: str = "/opt/conda") -> str:
@@ -50,7 +50,8 @@ def test_an_environment_is_built_beside_what_runs_and_switched_to() -> None:
         "lock": None,
         "mirror": "https://conda.anaconda.org",
         "python_index": "https://pypi.org/simple",
-        "uv": "/opt/jupyterhub/current/bin/uv",
+        "hub": "/opt/jupyterhub/current",
+        "cache": "/opt/jupyterhub/cache",
         "variables": {},
         "unlike": None,
     }

@@ -132,6 +132,7 @@ def test_a_bare_box_builds_and_switches() -> None:
         "kernels": "/opt/jupyterhub/share/jupyter/kernels",
         "python_index": "https://example.org/simple",
         "npm": "https://example.org/npm",
+        "cache": "/opt/jupyterhub/cache",
     }
     assert cleared == "rm -rf /var/cache/jupyterbox"
     assert switched == SWITCH.format(id=identity)

@@ -6,11 +6,14 @@ uv that the hub's lock pins. What the stand-ins leave on the disk is what is bui
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
 import stat
 import sys
+import threading
+import time
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -122,7 +125,8 @@ class Builder:
         self.conda = Tool(self._made(self.root / "bin/conda"))
         self.uv = Tool(self._made(folder / "hub/bin/uv"))
         self.started = folder / "started"
-        self.python = self._hub(folder / "hub")
+        self.hub, self.cache = folder / "hub", folder / "cache"
+        self.python = self._hub(self.hub)
         self.fill_with_kernel()
 
     def _hub(self, hub: Path) -> Path:
@@ -134,6 +138,7 @@ class Builder:
             text = JUPYTER_CLIENT.replace("PLACE", str(self.started))
             (package / f"{name}.py").write_text(text)
         real = Path(sys.executable).resolve()
+        (hub / "release.json").touch()
         (hub / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
         (hub / "bin/python").symlink_to(real)
         return hub / "bin/python"
@@ -169,7 +174,8 @@ class Builder:
             "lock": None,
             "mirror": "https://mirror/conda",
             "python_index": "https://example.org/simple",
-            "uv": str(self.uv.path),
+            "hub": str(self.hub),
+            "cache": str(self.cache),
             "variables": {},
             "unlike": None,
             "by": "jupyterbox test",
@@ -237,8 +243,43 @@ def test_a_release_is_what_conda_made_with_a_record_of_it(builder: Builder) -> N
 
 def test_it_says_what_it_does(builder: Builder) -> None:
     assert builder.build().stdout == (
-        "solving and installing python=3.11 ipykernel\nstarting its kernel python3\n"
+        "environment x: solving and installing python=3.11 ipykernel\n"
+        "environment x: starting its kernel python3\n"
     )
+
+
+def test_one_that_the_hubs_release_is_not_there_for_waits_for_it(builder: Builder) -> None:
+    record = builder.hub / "release.json"
+    record.unlink()
+    with (builder.hub.parent / ".hub.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        building = threading.Thread(target=builder.build)
+        building.start()
+        while not builder.conda.arguments:
+            time.sleep(0.01)
+        building.join(0.5)
+        assert building.is_alive(), "conda is done, and it waits"
+        record.touch()
+    building.join()
+    assert builder.record["id"] == "0123456789ab"
+
+
+def test_one_that_nobody_builds_the_hub_for_says_so(builder: Builder) -> None:
+    (builder.hub / "release.json").unlink()
+    assert builder.failure() == "environment x: it needs the hub's release hub, which is not there."
+
+
+def test_one_conda_is_at_work_at_a_time(builder: Builder) -> None:
+    lock = builder.root / "releases/.conda.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        building = threading.Thread(target=builder.build)
+        building.start()
+        building.join(1)
+        assert building.is_alive() and not builder.conda.arguments
+    building.join()
+    assert builder.record["id"] == "0123456789ab"
 
 
 def test_a_complete_release_is_left_alone(builder: Builder) -> None:
@@ -779,9 +820,8 @@ def test_what_condas_packages_say_to_pip_is_told_and_no_reason(builder: Builder)
     (builder.uv.said / "check").write_text(recorded("uv/check"))
     done = builder.build()
     assert done.returncode == 0, done.stderr
-    assert "conda's jupyter-client requires tornado>=6.2, but 4.5.3 is installed, says pip" in (
-        done.stdout.splitlines()
-    )
+    told = "conda's jupyter-client requires tornado>=6.2, but 4.5.3 is installed, says pip"
+    assert f"environment x: {told}" in done.stdout.splitlines()
 
 
 # --- kernels that packages from the Python index leave to people ---

@@ -91,7 +91,7 @@ def test_a_second_builder_waits_for_what_a_killed_one_left_running(prefix: Path)
     source = PROGRAM.format(programs=programs, prefix=str(prefix))
     builder = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
     assert builder.stdout
-    assert [builder.stdout.readline() for _ in range(2)] == ["building\n", "sleeping\n"]
+    assert [builder.stdout.readline() for _ in range(2)] == ["building\n", "the thing: sleeping\n"]
     lock = prefix.with_name(".aaa.lock")
     [sleeping] = children(builder.pid)
     builder.kill()
