@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,18 +29,26 @@ PARTS = {
     "Health": "- until it answers",
 }
 DEFAULT = "the default environment"
-ENVIRONMENT = "Environments | Build "
+SIDE_BY_SIDE = "Build releases side by side"
+HUB = "hub and proxy"
 ARTICLES = {
     # The layers that the article's steps are of, by the beginning of what the script calls them.
-    "Setup JupyterHub": "hub and proxy",
-    "The proxy": "hub and proxy",
-    "Create the configuration": "hub and proxy",
-    "Setup Systemd": "hub and proxy",
+    "Setup JupyterHub": HUB,
+    "The proxy": HUB,
+    "Create the configuration": HUB,
+    "Setup Systemd": HUB,
     "Conda environments": "conda",
     "Install a default conda": DEFAULT,
 }
 WHOLE = "everything"
+OURS_OF_IT = {
+    # Of a whole deploy: the layers that take longer than a breath.
+    "Packages": "- base packages, authorities",
+    "Conda": "- conda",
+    SIDE_BY_SIDE: "- the releases of hub and environments, side by side",
+}
 MIRROR = "MIRROR"
+CREATE = "/opt/conda/bin/conda create --quiet --yes --override-channels --channel conda-forge"
 
 
 def measure(name: str, release: str, runs: int) -> tuple[str, list[Figure]]:
@@ -60,36 +70,68 @@ def measure(name: str, release: str, runs: int) -> tuple[str, list[Figure]]:
             lists = explicit_lists(machine, settings_of(machine))
             conda = conda_of(machine)
         with fresh(name, release) as machine:
+            hub_alone(machine, found)
+        with fresh(name, release) as machine:
             by_the_article(machine, found)
-        for what, argument in (("hub and proxy", "hub"), (WHOLE, "")):
+        for what, argument in ((HUB, "hub"), (WHOLE, "")):
             with fresh(name, release) as machine:
                 found.add(what, "floor", "s", floor(machine, lists, argument))
     return conda, found.figures()
 
 
 def ours(machine: Machine, found: Runs) -> None:
-    """A deploy to a bare box."""
+    """A deploy of everything to a bare box."""
     with operator() as somebody:
         seconds, steps = somebody.steps({machine.name: (machine, settings_of(machine))})
-    for layer, of_it in layers(steps).items():
-        found.add(layer, "jupyterbox", "s", of_it)
     found.add(WHOLE, "jupyterbox", "s", seconds)
     found.add(WHOLE, "jupyterbox", "remote commands", sum(step.commands for step in steps))
+    for layer, of_it in layers(steps, OURS_OF_IT).items():
+        found.add(layer, "jupyterbox", "s", of_it)
 
 
-def layers(steps: Sequence[Step]) -> dict[str, float]:
-    """The seconds of a deploy by the article's layers, and what the first of them is made of."""
-    found = dict.fromkeys(["hub and proxy", *PARTS.values(), "conda"], 0.0)
+def hub_alone(machine: Machine, found: Runs) -> None:
+    """A deploy to a box on which somebody has made the environment already, by conda.
+
+    It trusts the site's authorities, too, as the box of the article's commands does.
+    """
+    article.trust(machine)
+    settings = settings_of(machine)
+    settings["environments"] = settings["environments"][:1]
+    by_hand(machine, settings)
+    with operator() as somebody:
+        _, steps = somebody.steps({machine.name: (machine, settings)})
+    of_hub = layers(steps, PARTS)
+    found.add(HUB, "jupyterbox", "s", sum(of_hub.values()))
+    for layer, of_it in of_hub.items():
+        found.add(layer, "jupyterbox", "s", of_it)
+
+
+def by_hand(machine: Machine, settings: Settings) -> None:
+    """Install conda and make the first environment, as the article has people do."""
+    box, path = Box(**settings), machine.root / "root/conda.sh"
+    [environment] = box.environments
+    download(box.conda.installers["amd64"].url, path)
+    specs = " ".join(shlex.quote(spec) for spec in environment.conda)
+    machine.run("bash /root/conda.sh -b -p /opt/conda && rm /root/conda.sh", check=True)
+    machine.run(
+        f"CONDA_CHANNEL_ALIAS={shlex.quote(box.mirrors.conda)} {CREATE} "
+        f"--prefix /opt/conda/envs/{environment.name} {specs}",
+        check=True,
+    )
+
+
+def download(url: str, path: Path) -> None:
+    """Fetch a file to this machine, which is in reach of everything that its boxes are."""
+    with urllib.request.urlopen(url) as answer, path.open("wb") as file:
+        shutil.copyfileobj(answer, file)
+
+
+def layers(steps: Sequence[Step], names: Mapping[str, str]) -> dict[str, float]:
+    """The seconds of a deploy by some of its layers, under other names."""
+    found = dict.fromkeys(names.values(), 0.0)
     for step in steps:
-        name = re.split(r" \||:", step.name)[0]
-        if name in PARTS:
-            found["hub and proxy"] += step.seconds
-            found[PARTS[name]] += step.seconds
-        elif name == "Conda":
-            found["conda"] += step.seconds
-        elif step.name.startswith(ENVIRONMENT):
-            what = step.name.removeprefix(ENVIRONMENT)
-            found[DEFAULT if what == "python3" else f"environment {what}"] = step.seconds
+        if (name := re.split(r" \||[:,]", step.name)[0]) in names:
+            found[names[name]] += step.seconds
     return found
 
 

@@ -17,8 +17,9 @@ PARTS = {
         "`article` is [the article's own commands](../tests/box/article.sh) in the form in which "
         "they still work; it ends when the hub's unit is started, ours when the hub answers. "
         "`floor` is [the same tools called by hand in the best order](../bench/floor.sh): no "
-        "solve, no check, nothing started. Each layer has the operations of ours that it takes to "
-        "do what the article's step does.",
+        "solve, no check, nothing started. `hub and proxy` is deployed to a box on which the "
+        "environment has been made already, as by the article; its parts are ours. `everything` "
+        "is the whole demo box with its two environments; of that, too, the parts are ours.",
     ),
     "noop": (
         "A deploy that has nothing to do",

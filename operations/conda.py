@@ -120,10 +120,12 @@ def installed(box: Box) -> Commands:
     yield noting("conda", root, unless=f'[ "$(ls -A -I lost+found {root} 2>/dev/null)" ]')
     # Users read all of it, whatever umask root has here.
     yield f"umask 022 && mkdir -p {root} && touch {marker} && chmod 600 {marker}"
-    # -u: the directory is there, and an interrupted run may have left half a conda in it. Its
-    # installer may still be at it, holding the marker.
+    # -u: the directory is there, and an interrupted run may have left half a conda in it, with half
+    # a module that was compiled when the disk was full: that is never compiled again. Its installer
+    # may still be at it, holding the marker.
     script = layout.staged_installer(installer.sha256)
-    install = f"flock {marker} bash {script} -b -u -p {root}"
+    compiled = f"find {root} -path {root}/envs -prune -o -name '*.pyc' -exec rm {{}} +"
+    install = f'flock {marker} sh -c "{compiled}; exec bash {script} -b -u -p {root}"'
     yield showing_progress(f"umask 022; echo 'installing conda'; {install} > /dev/null")
     yield f"rm -rf {marker} {layout.CACHE}"
 

@@ -158,14 +158,12 @@ def fill(prefix, lock, kernels, python_index, npm, cache, about):
 
 
 def finish(prefix, npm):
-    """Do what can be done side by side once the packages are there; most of it takes one core."""
+    """Do side by side what needs the packages, and then what needs all of it.
 
-    def proxy():
-        install_proxy(prefix, npm)
-        check_proxy(prefix)
-
-    python = [partial(of, prefix) for of in (check_hub, check_lab, check_python, compile_python)]
-    together(proxy, *python)
+    What starts before its modules are compiled compiles them itself, once for each that does.
+    """
+    together(partial(compile_python, prefix), partial(install_proxy, prefix, npm))
+    together(*(partial(of, prefix) for of in (check_python, check_hub, check_lab, check_proxy)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import yaml
 from bench.boxes import Settings, Step
 from bench.change import changed, with_environments
 from bench.figures import Runs
-from bench.fresh import layers
+from bench.fresh import OURS_OF_IT, PARTS, layers
 from bench.growth import slopes, with_users
 from bench.noop import changes, planned
 from bench.playbook import HERE, variables
@@ -54,28 +54,25 @@ def test_each_operation_is_written_down_in_its_turn(tmp_path: Path) -> None:
     assert [step.name for step in steps] == ["(plan)", "One", "Two"]
 
 
-def test_operations_are_counted_to_the_articles_layers() -> None:
+def test_operations_are_counted_to_the_layers_that_are_asked_for() -> None:
     spent = [
         Step("(plan)", 1, 0),
         Step("Preflight: can this box become what is declared?", 2, 12),
         Step("Packages | Install the base packages", 4, 1),
-        Step("Conda | Install conda into /opt/conda", 8, 1),
-        Step("Hub release | Build the hub's release", 16, 1),
-        Step("Environments | Build python3", 32, 1),
-        Step("Environments | Build anaconda3", 64, 1),
+        Step("Packages | Trust the site's authorities", 8, 1),
+        Step("Conda | Install conda into /opt/conda", 16, 1),
+        Step("Build releases side by side, where several are missing", 32, 1),
+        Step("Hub release | Build the hub's release", 64, 1),
         Step("Health: does the hub answer through the proxy?", 128, 1),
     ]
-    assert layers(spent) == {
-        "hub and proxy": 2 + 4 + 16 + 128,
+    assert layers(spent, PARTS) == {
         "- preflight": 2,
-        "- the system's packages": 4,
-        "- the hub's release": 16,
+        "- the system's packages": 4 + 8,
+        "- the hub's release": 64,
         "- configuration and units": 0,
         "- until it answers": 128,
-        "conda": 8,
-        "the default environment": 32,
-        "environment anaconda3": 64,
     }
+    assert list(layers(spent, OURS_OF_IT).values()) == [4 + 8, 16, 32]
 
 
 @pytest.mark.parametrize(("cells", "count"), [("24  -  -  24", 0), ("24  3  -  21", 3)])

@@ -67,7 +67,8 @@ def test_conda_is_installed_by_its_checked_installer() -> None:
         show(noting("conda", "/opt/conda", unless=NOT_EMPTY)),
         f"umask 022 && mkdir -p /opt/conda && touch {MARKER} && chmod 600 {MARKER}",
         "umask 022; echo 'installing conda'; "
-        f"flock {MARKER} bash {STAGED} -b -u -p /opt/conda > /dev/null",
+        f'flock {MARKER} sh -c "find /opt/conda -path /opt/conda/envs -prune '
+        f"-o -name '*.pyc' -exec rm {{}} +; exec bash {STAGED} -b -u -p /opt/conda\" > /dev/null",
         f"rm -rf {MARKER} /var/cache/jupyterbox",
     ]
 

@@ -200,7 +200,7 @@ def compile_python(prefix: str, linked: Sequence[Record], minor: str) -> None:
         else:
             missing.append(name)
     _compile(prefix, missing)
-    for name in missing:
+    for name in _whole(prefix, missing, tag):
         # The next environment on this machine need not compile it again.
         with contextlib.suppress(OSError):
             kept[name].parent.mkdir(parents=True, exist_ok=True)
@@ -236,6 +236,32 @@ def _compile(prefix: str, names: Sequence[str]) -> None:
         stderr=subprocess.DEVNULL,
         check=False,
     )
+
+
+_TELL_WHOLE = """
+import marshal, sys
+for path in sys.stdin.read().splitlines():
+    try:
+        with open(path, "rb") as file:
+            marshal.loads(file.read()[16:])
+    except (OSError, EOFError, ValueError, TypeError):
+        continue
+    print(path)
+"""
+
+
+def _whole(prefix: str, names: Sequence[str], tag: str) -> list[str]:
+    """The sources whose byte code is whole: on a full disk, Python writes half, and goes on."""
+    by_path = {_compiled(name, tag): name for name in names}
+    told = subprocess.run(
+        [f"{prefix}/bin/python", "-I", "-c", _TELL_WHOLE],
+        input="\n".join(by_path),
+        text=True,
+        cwd=prefix,
+        capture_output=True,
+        check=False,
+    )
+    return [by_path[path] for path in told.stdout.splitlines()]
 
 
 def _remove_empty(prefix: str, folders: set[Path]) -> None:
