@@ -70,7 +70,8 @@ def lines(state: State, host: Host, took: dict[str, float]) -> Iterator[str]:
             name = ", ".join(sorted(state.op_meta[op_hash].names))
             yield f"{seconds:7.1f} s  {name}{said}"
     if rest:
-        yield f"{sum(rest.values()):7.1f} s  to find that {len(rest)} others had nothing to do"
+        others = f"{len(rest)} others" if len(rest) < len(took) else f"all {len(rest)} operations"
+        yield f"{sum(rest.values()):7.1f} s  to find that {others} had nothing to do"
 
 
 def outcome(done: OperationMeta) -> str:

@@ -95,3 +95,10 @@ def test_what_failed_is_named(said: Any) -> None:
 
 def test_a_plan_says_nothing(said: Any) -> None:
     assert said(("A", changes, {"seconds": 2}), planning=True, run=False) == []
+
+
+def test_a_run_that_has_changed_nothing_speaks_of_no_others(said: Any) -> None:
+    assert said(("Look", looks, {}), ("Look again", looks, {})) == [
+        "--> @fake/box, where the time went:",
+        "        0.0 s  to find that all 2 operations had nothing to do",
+    ]
