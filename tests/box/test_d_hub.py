@@ -90,7 +90,7 @@ def test_units_and_servers_that_have_lost_each_other(box: Operator, ada: User) -
 
 
 @pytest.mark.parametrize("damage", [": >", "echo hello >", "rm", "rm {0}; mkfifo"])
-def test_a_damaged_database_is_named(box: Operator, damage: str) -> None:
+def test_a_damaged_database_is_named(box: Operator, ada: User, damage: str) -> None:
     path = layout.DATABASE
     box.sh(f"cp -p {path} {path}.aside")
     try:
@@ -100,8 +100,10 @@ def test_a_damaged_database_is_named(box: Operator, damage: str) -> None:
         assert found["users"] == {}
     finally:
         box.sh(f"rm -f {path}; mv {path}.aside {path}")
-        # One that holds on to the file it has opened would not write to this one.
+        # One that holds on to the file it has opened would not write to this one; and one that has
+        # yet to open it would make another, in the middle of the next test.
         box.sh(f"systemctl restart {layout.HUB_UNIT}")
+        wait_for(lambda: ada.fetch(f"{ada.hub}/hub/home")[0] == 200, "the hub")
     assert problems(asked(box, ACTIVITY)) == ""
 
 
