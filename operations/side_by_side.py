@@ -38,11 +38,13 @@ def missing(box: Box) -> Iterator[Build]:
     """What builds each release that is not there; the hub's first, since the others wait for it."""
     hub = ask(Hub, keep=box.keep)
     identity = wanted(box, hub)
-    tools = layout.CURRENT
-    # A switch that was cut off comes before a build.
-    if identity not in hub["releases"] and not hub["switching"]:
-        tools = f"{layout.RELEASES}/{identity}"
+    if identity not in hub["releases"]:
+        if hub["switching"]:
+            # It was cut off, and is seen to its end before anything is built.
+            return
         yield hub_release.filling(box, hub)
+    # Not the current one: a first run that died may have built it and not yet named it.
+    tools = f"{layout.RELEASES}/{identity}"
     there = ask(CondaReleases, root=box.conda.root)["environments"]
     for environment in box.environments:
         if environments.is_missing(environment, box, there.get(environment.name)):

@@ -66,9 +66,14 @@ def test_one_alone_is_left_to_its_own_layer() -> None:
 def test_environments_of_a_hub_that_is_there_use_that() -> None:
     [at_once] = built(conda=there())
     assert programs_of([at_once]) == [
-        ("build_environment", PYTHON3_ID, layout.CURRENT),
-        ("build_environment", ANACONDA3_ID, layout.CURRENT),
+        ("build_environment", PYTHON3_ID, f"{layout.RELEASES}/{HUB_ID}"),
+        ("build_environment", ANACONDA3_ID, f"{layout.RELEASES}/{HUB_ID}"),
     ]
+
+
+def test_a_first_run_that_died_before_its_hub_was_current_is_gone_on_with() -> None:
+    [at_once] = built(hub={**hub_state(), "current": None}, conda=there())
+    assert {hub for _, _, hub in programs_of([at_once])} == {f"{layout.RELEASES}/{HUB_ID}"}
 
 
 def test_what_was_made_by_hand_is_left_to_its_own_layer() -> None:
@@ -77,4 +82,4 @@ def test_what_was_made_by_hand_is_left_to_its_own_layer() -> None:
 
 def test_a_switch_that_was_cut_off_comes_before_the_hub_is_built() -> None:
     hub = {**hub_state(), "current": OTHER, "releases": {}, "switching": OTHER}
-    assert built(hub=hub, conda=there(python3={"complete": [PYTHON3_ID]})) == []
+    assert built(hub=hub, conda=there()) == []
