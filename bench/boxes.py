@@ -9,17 +9,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.relay import Relay
-from jupyterbox.demo.conda import conda_mirror, stop_channel
 from jupyterbox.demo.inventory import connection, demo_settings
-from jupyterbox.demo.machine import Machine, NoMachine
-from jupyterbox.demo.steps import Steps
+from jupyterbox.demo.machine import Machine
 from jupyterbox.settings import REPOSITORY
+from tests.box.machines import booted
 
 Settings = dict[str, Any]
 
@@ -40,24 +39,9 @@ def fresh(name: str, release: str) -> Iterator[Machine]:
         name: the box's; one that is there is destroyed first.
         release: of Debian or Ubuntu.
     """
-    with suppress(NoMachine):
-        destroy(Machine.load(name))
-    machine = Machine.create(name, release)
-    try:
-        machine.boot()
-        machine.wait_for_ssh()
-        machine.conda = conda_mirror(machine, Steps())
-        machine.save()
+    with booted(name, release) as machine:
         log_sessions(machine)
         yield machine
-    finally:
-        destroy(machine)
-
-
-def destroy(machine: Machine) -> None:
-    """Remove a box and what serves its conda channel."""
-    stop_channel(machine)
-    machine.destroy()
 
 
 def log_sessions(machine: Machine) -> None:

@@ -50,7 +50,7 @@ PARTS = {
 }
 
 NOTES = """\
-Medians of all runs with their ranges, by `make bench`: one machine, everything in one run, on demo
+Medians of all runs with their ranges, by `make bench`: one machine, each part in one run, on demo
 boxes that are made for it. The raw values are in [bench.json](bench.json). What stands behind a
 median of another's is how often ours goes into it.
 """

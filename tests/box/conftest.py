@@ -14,19 +14,17 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyterbox.demo.conda import conda_mirror, stop_channel
 from jupyterbox.demo.inventory import demo_settings
-from jupyterbox.demo.machine import Machine, NoMachine
-from jupyterbox.demo.steps import Steps
+from jupyterbox.demo.machine import Machine
 from tests.box import tree
 from tests.box.accidents import TOLD
+from tests.box.machines import booted
 from tests.box.user import User
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -167,49 +165,8 @@ def bare(
     release = pytestconfig.getoption("--release")
     name = os.environ.get("JUPYTERBOX_TEST_BOX", f"test-{release}")
     keep = "JUPYTERBOX_TEST_KEEP" in os.environ
-    if not keep:
-        with suppress(NoMachine):
-            destroy(Machine.load(name))
-    try:
-        machine = Machine.load(name)
-    except NoMachine:
-        machine = Machine.create(name, release)
-    try:
-        machine.boot()
-        machine.wait_for_ssh()
-        machine.conda = conda_mirror(machine, Steps())
-        machine.save()
+    with booted(name, release, keep) as machine:
         yield Operator(machine, tmp_path_factory.mktemp("operator"))
-    finally:
-        if not keep:
-            destroy(machine)
-
-
-@contextmanager
-def booted(name: str, release: str) -> Iterator[Machine]:
-    """Have a bare machine with a conda channel; one of that name that was left over goes before.
-
-    Args:
-        name: the machine's.
-        release: of Debian or Ubuntu.
-    """
-    with suppress(NoMachine):
-        destroy(Machine.load(name))
-    machine = Machine.create(name, release)
-    try:
-        machine.boot()
-        machine.wait_for_ssh()
-        machine.conda = conda_mirror(machine, Steps())
-        machine.save()
-        yield machine
-    finally:
-        destroy(machine)
-
-
-def destroy(machine: Machine) -> None:
-    """Remove a machine and what serves its conda channel."""
-    stop_channel(machine)
-    machine.destroy()
 
 
 @pytest.fixture(scope="session")

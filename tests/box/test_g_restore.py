@@ -10,7 +10,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from tests.box.conftest import Operator, booted
+from tests.box.conftest import Operator
+from tests.box.machines import booted
 from tests.box.user import User
 
 pytestmark = pytest.mark.once

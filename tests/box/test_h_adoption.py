@@ -10,7 +10,8 @@ import pytest
 
 from jupyterbox.demo.machine import Machine
 from tests.box import article
-from tests.box.conftest import Operator, Settings, booted
+from tests.box.conftest import Operator, Settings
+from tests.box.machines import booted
 from tests.box.test_g_restore import token_of, who_has
 from tests.box.user import User, wait_for
 

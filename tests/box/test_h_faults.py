@@ -20,13 +20,12 @@ from typing import TypeVar
 import pytest
 
 from jupyterbox import layout
-from jupyterbox.demo.conda import conda_mirror
 from jupyterbox.demo.machine import Machine, NoMachine
-from jupyterbox.demo.steps import Steps
 from jupyterbox.settings import Hub
 from tests.box.accidents import ACCIDENTS, DISKS, TOLD, Cut, fill
-from tests.box.conftest import Operator, Settings, destroy
+from tests.box.conftest import Operator, Settings
 from tests.box.locks import OLDER_HUB, lock_with
+from tests.box.machines import boot, destroy
 from tests.box.relay import Relay
 from tests.box.user import Kernel, User, wait_for
 
@@ -166,10 +165,7 @@ def faults(
             subprocess.run(
                 ["mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", disk], check=True
             )
-        machine.boot()
-        machine.wait_for_ssh()
-        machine.conda = conda_mirror(machine, Steps())
-        machine.save()
+        boot(machine)
         directory = tmp_path_factory.mktemp("faults")
         every = "JUPYTERBOX_TEST_EVERY_CUT" in os.environ
         yield Faults(Operator(machine, directory), directory, every)

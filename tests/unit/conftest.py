@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import settings
 
-# Enough to have found what it found; a run of the suite stays under half a minute.
+# Enough to have found what it found, and no more: there are many such tests.
 settings.register_profile("unit", max_examples=40, deadline=None)
 settings.load_profile("unit")
 
